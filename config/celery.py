@@ -1,0 +1,58 @@
+"""The Celery application: queues by kind, and the periodic table in one place."""
+
+import os
+
+from celery import Celery
+from django.conf import settings
+from kombu import Queue
+
+# `celery -A config` starts here, before Django.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("pastpilot")
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"confirm_publish": True}
+    if settings.CELERY_BROKER_URL.startswith("amqp")
+    else {"visibility_timeout": 120},
+    # S10: JSON only, no results. Arguments are row ids: a forged message does nothing, or what was due anyway.
+    task_serializer="json",
+    result_serializer="json",
+    accept_content=["json"],
+    result_accept_content=["json"],
+    task_ignore_result=True,
+    task_acks_late=True,
+    worker_prefetch_multiplier=4,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    task_default_queue="default",
+    # Each queue by its own key: under the shared default key every message would reach all of them.
+    task_queues=[Queue(name, routing_key=name) for name in ("runs", "resume", "rollup", "notify", "default")],
+    task_routes={
+        "runs.start": {"queue": "runs"},
+        "runs.project_run": {"queue": "runs"},
+        "runs.resume": {"queue": "resume"},
+        "slo.*": {"queue": "rollup"},
+    },
+    timezone="UTC",
+    # Every task below is safe to run twice and takes an advisory lock, so a second beat changes nothing.
+    beat_schedule={
+        "config.heartbeat": {"task": "config.heartbeat", "schedule": 15.0},
+        "slo.collect": {"task": "slo.collect", "schedule": 5.0},
+        "slo.evaluate": {"task": "slo.evaluate", "schedule": 60.0},
+        "programs.evaluate_gates": {"task": "programs.evaluate_gates", "schedule": 300.0},
+        "approvals.sweep_expiry": {"task": "approvals.sweep_expiry", "schedule": 15.0},
+        "approvals.sweep_outbox": {"task": "approvals.sweep_outbox", "schedule": 15.0},
+        "approvals.sweep_claims": {"task": "approvals.sweep_claims", "schedule": 30.0},
+        "approvals.sweep_executions": {"task": "approvals.sweep_executions", "schedule": 60.0},
+        "runs.sweep": {"task": "runs.sweep", "schedule": 5.0},
+        "runs.sweep_threads": {"task": "runs.sweep_threads", "schedule": 300.0},
+        "runs.prune_checkpoints": {"task": "runs.prune_checkpoints", "schedule": 3_600.0},
+        "audit.partitions": {"task": "audit.partitions", "schedule": 3_600.0},
+    },
+)
+app.autodiscover_tasks(
+    lambda: ["config"] + [f"apps.{name}" for name in ("audit", "approvals", "runs", "slo", "programs")]
+)
+app.set_default()
