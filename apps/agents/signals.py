@@ -1,0 +1,5 @@
+"""`level_changed` is sent on commit with cell_id=…"""
+
+from django.dispatch import Signal
+
+level_changed = Signal()
