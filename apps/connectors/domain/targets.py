@@ -1,0 +1,44 @@
+"""How a record in an outside system is named: `desk:tickets/T-1001`."""
+
+import re
+from dataclasses import dataclass
+
+_CONNECTOR = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}", re.IGNORECASE)
+_COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.IGNORECASE)
+# As a path segment it needs no quoting, so it cannot name another path.
+_ID = re.compile(r"[A-Za-z0-9._~:-]{1,120}")
+
+
+class BadTarget(ValueError):
+    """A text that names no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One record: the connector's key, the collection and the id there."""
+
+    connector: str
+    collection: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.connector}:{self.collection}/{self.id}"
+
+    @property
+    def path(self) -> str:
+        return f"/{self.collection}/{self.id}"
+
+
+def parse_target(text: str) -> Target:
+    """Read `desk:tickets/T-1001`. Raises BadTarget."""
+    connector, _, rest = text.partition(":")
+    collection, _, record_id = rest.partition("/")
+    is_good = _CONNECTOR.fullmatch(connector) and is_collection(collection) and _ID.fullmatch(record_id)
+    if not is_good or not record_id.strip("."):
+        raise BadTarget(f"{text[:200]!r} names no record. A target reads like desk:tickets/T-1001.")
+    return Target(connector, collection, record_id)
+
+
+def is_collection(text: str) -> bool:
+    """Say whether a text can be the name of a collection."""
+    return _COLLECTION.fullmatch(text) is not None
