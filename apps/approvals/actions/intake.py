@@ -1,0 +1,322 @@
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+
+from apps.agents import queries as agents
+from apps.agents.domain.schema import in_words
+from apps.agents.models import ActionType, Agent, AgentVersion
+from apps.approvals import errors
+from apps.approvals.actions import moves, outbox
+from apps.approvals.actions.moves import Step
+from apps.approvals.actions.policies import ensure_policy
+from apps.approvals.domain import answer, edit, flood, policy, states, window
+from apps.approvals.domain.digest import Action, state_digest
+from apps.approvals.domain.hidden import reveal
+from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody
+from apps.approvals.queries import connector_id, load
+from apps.audit.clock import clock
+from apps.audit.domain.canonical import CanonicalError
+
+# What one of our own runs proposes; other sources are outside intake and get 429 when an agent floods.
+OWN_RUNS: Final = "run"
+MAX_EVIDENCE_BYTES: Final = 64 * 1024
+MAX_AGENT_TEXT: Final = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRequest:
+    """One action an agent wants to take, as intake hands it in. `confidence` None means not stated."""
+
+    agent_version: AgentVersion
+    action_type: ActionType
+    args: Mapping[str, Any]
+    target: str
+    subject: str = ""
+    title: str = ""
+    run_id: int | None = None
+    work_item_id: int | None = None
+    thread_id: str
+    tool_call_id: str
+    interrupt_id: str = ""
+    source: str = OWN_RUNS
+    external_id: str = ""
+    state_proposed: Mapping[str, Any] = field(default_factory=dict)
+    state_if_approved: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Sequence[Mapping[str, Any]] = ()
+    consequence: str = ""
+    agent_text: str = ""
+    confidence: float | Decimal | None = None
+    sla_due: datetime | None = None
+    position: int = 0
+    tool_name: str = ""
+    trace_ref: str = ""
+
+
+def propose(request: ProposalRequest, *, at: datetime | None = None) -> Proposal:
+    """Take in one action (T1) and let its policy refuse it (T2), allow it (T3) or ask people (T4), in one transaction.
+
+    The same tool call with the same content again returns the first proposal, whatever became of it, and moves an
+    undelivered answer to the new interrupt. Other content: Conflict. BadArgs if no digest can be made of it;
+    TooMany if an outside agent floods.
+    """
+    if request.source != OWN_RUNS:
+        known = _earlier(request)
+        if known is not None:
+            return _again(known, request, at=at)
+        _ensure_room(request.agent_version.agent, at=at)
+    try:
+        with transaction.atomic():
+            return _propose(request, at=at)
+    except IntegrityError:
+        known = _earlier(request)
+        if known is None:
+            raise
+        return _again(known, request, at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the policy makes of a request: refused, alone, or asking `approvals` people; `reason` in words."""
+
+    steps: tuple[Step, ...]
+    reason: str
+    approvals: int
+
+
+_REFUSE: Final = (Step("T1", "intake"), Step("T2", "policy"))
+_ALONE: Final = (Step("T1", "intake"), Step("T3", "policy"), Step("T13", "system"))
+_ASK: Final = (Step("T1", "intake"), Step("T4", "policy"))
+
+
+def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
+    rules = ensure_policy(request.action_type)
+    digest = _digest(_action(request, rules.version))
+    now = at or clock()
+    verdict = _assess(request, rules, now)
+    row = _new(request, rules, digest, verdict, now)
+    row.save(force_insert=True)
+    ProposalBody.objects.bulk_create([_body(request, row, verdict.reason)])
+    if row.state != states.PENDING:
+        _close(row, verdict, rules, now)
+    actor = (
+        f"agent:{request.agent_version.agent_id}"
+        if row.state == states.PENDING
+        else f"policy:{rules.key}@{rules.version}"
+    )
+    moves.tell(
+        row,
+        f"proposal.{'queued' if row.state == states.QUEUED else row.state}",
+        *verdict.steps,
+        actor=actor,
+        payload={"reason": verdict.reason, "action_type": request.action_type.key, "target": row.target},
+    )
+    return row
+
+
+def _assess(request: ProposalRequest, rules: ApprovalPolicy, now: datetime) -> _Verdict:
+    kind = request.action_type
+    needed = policy.approvals_needed(rules.approvals_needed, risk=kind.risk_class, reversibility=kind.reversibility)
+    problems = edit.schema_problems(kind.args_schema, request.args)
+    if problems:
+        first = problems[0]
+        return _Verdict(_REFUSE, f"The arguments do not fit: {first.pointer or '/'}: {first.message}", needed)
+    try:
+        conditions = policy.Conditions.parse(rules.conditions)
+        denied = conditions.denied(request.args)
+    except (policy.Unevaluable, CanonicalError):
+        return _Verdict(_ASK, "The policy cannot be evaluated, so two people decide.", max(policy.FOUR_EYES, needed))
+    if denied is not None:
+        return _Verdict(_REFUSE, f"The policy refuses this value of {denied}.", needed)
+    if conditions.auto_from_confidence is None:
+        return _Verdict(_ASK, "The policy asks a person every time.", needed)
+    if not conditions.is_sure(None if request.confidence is None else float(request.confidence)):
+        return _Verdict(_ASK, _unsure(request.confidence, conditions.auto_from_confidence), needed)
+    why = _reasons_to_ask(request, needed, now)
+    return (
+        _Verdict(_ASK, " ".join(why), needed)
+        if why
+        else _Verdict(_ALONE, "It is sure enough and may act alone.", needed)
+    )
+
+
+def _unsure(confidence: float | Decimal | None, threshold: float) -> str:
+    if confidence is None:
+        return f"It does not state how sure it is; alone it needs {threshold:.2f}."
+    return f"Its confidence {float(confidence):.2f} is below {threshold:.2f}."
+
+
+def _reasons_to_ask(request: ProposalRequest, needed: int, now: datetime) -> list[str]:
+    if needed >= policy.FOUR_EYES:
+        return ["Two people decide this kind of action."]
+    agent = request.agent_version.agent
+    earned = agents.autonomy(agent, request.action_type, at=now)
+    if not earned.may_act_alone:
+        return list(earned.why) or ["It may not act alone."]
+    stopped = agents.blocking_switch(
+        team_id=agent.team_id,
+        connector_id=connector_id(request.target),
+        agent_id=agent.pk,
+        action_type_id=request.action_type.pk,
+        lock=False,
+    )
+    return [] if stopped is None else [stopped]
+
+
+def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: _Verdict, now: datetime) -> Proposal:
+    kind, version = request.action_type, request.agent_version
+    state = moves.follow("", *verdict.steps)
+    run = window.execution(now, undo_s=rules.undo_s) if state == states.QUEUED else None
+    return Proposal(
+        team_id=version.agent.team_id,
+        agent_version=version,
+        action_type=kind,
+        policy=rules,
+        run_id_value=request.run_id,
+        work_item_id_value=request.work_item_id,
+        source=request.source,
+        external_id=request.external_id or f"{request.thread_id}:{request.tool_call_id}"[:120],
+        position=request.position,
+        thread_id=request.thread_id,
+        tool_call_id=request.tool_call_id,
+        tool_name=request.tool_name or kind.key,
+        interrupt_id=request.interrupt_id,
+        title=reveal(request.title or f"{kind.name} · {request.target}")[:200],
+        args=dict(request.args),
+        args_original=dict(request.args),
+        schema_version=kind.schema_version,
+        target=request.target,
+        subject=request.subject,
+        digest=digest,
+        state_digest=_watched_digest(request),
+        risk_class=kind.risk_class,
+        reversibility=kind.reversibility,
+        state=state,
+        approvals_needed=verdict.approvals,
+        confidence=None if request.confidence is None else round(Decimal(str(request.confidence)), 3),
+        created_at=now,
+        deadline=window.deadline(now, window_s=rules.window_s),
+        sla_due=request.sla_due,
+        execute_after=run.execute_after if run else None,
+        valid_until=run.valid_until if run else None,
+        closed_at=None if state == states.PENDING else now,
+    )
+
+
+def _body(request: ProposalRequest, row: Proposal, reason: str) -> ProposalBody:
+    sentence = request.consequence or in_words(
+        request.action_type.consequence, args=request.args, target=request.target
+    )
+    return ProposalBody(
+        proposal=row,
+        state_proposed=dict(request.state_proposed),
+        state_if_approved=dict(request.state_if_approved),
+        evidence=_fitting(request.evidence),
+        consequence=reveal(sentence)[:300],
+        agent_text=request.agent_text[:MAX_AGENT_TEXT].replace("\x00", "[U+0000]"),
+        trace_ref=request.trace_ref[:120],
+        review_reason=reason[:300],
+    )
+
+
+def _close(row: Proposal, verdict: _Verdict, rules: ApprovalPolicy, now: datetime) -> None:
+    """Write the policy's own decision and tell the thread."""
+    alone = row.state == states.QUEUED
+    Decision.objects.bulk_create(
+        [
+            Decision(
+                proposal=row,
+                verdict=Decision.Verdict.APPROVE if alone else Decision.Verdict.REJECT,
+                by_kind=Decision.By.POLICY,
+                channel="policy",
+                digest=row.digest,
+                policy_version=rules.version,
+                reason=verdict.reason[:2000],
+                decided_at=now,
+            )
+        ]
+    )
+    told = (
+        answer.approve()
+        if alone
+        else answer.refuse(f"Refused by policy {rules}: {verdict.reason} Nothing was executed.")
+    )
+    outbox.write(row, told, not_before=row.execute_after or now, at=now)
+    moves.announce(row)
+
+
+def _earlier(request: ProposalRequest) -> Proposal | None:
+    by_call = Proposal.objects.filter(thread_id=request.thread_id, tool_call_id=request.tool_call_id).first()
+    if by_call is not None or not request.external_id:
+        return by_call
+    return Proposal.objects.filter(
+        source=request.source, external_id=request.external_id, position=request.position
+    ).first()
+
+
+@transaction.atomic
+def _again(known: Proposal, request: ProposalRequest, *, at: datetime | None) -> Proposal:
+    row = moves.lock(known.pk)
+    first = row.action.with_args(row.args_original)
+    same_call = (row.thread_id, row.tool_call_id) == (request.thread_id, request.tool_call_id)
+    if not same_call or first.digest != _digest(_action(request, first.policy_version)):
+        raise errors.Conflict("This call was proposed before with something else in it. The first proposal stands.")
+    if request.interrupt_id and request.interrupt_id != row.interrupt_id:
+        row.interrupt_id = request.interrupt_id
+        row.save(update_fields=["interrupt_id"])
+        outbox.move_to_interrupt(row, at=at or clock())
+    return row
+
+
+def _ensure_room(agent: Agent, *, at: datetime | None) -> None:
+    now = at or clock()
+    quota = flood.Quota(agent.max_open, agent.max_new_per_minute)
+    if not quota.has_room(load(agent, since=now - timedelta(seconds=flood.RETRY_AFTER_S))):
+        raise errors.TooMany(
+            "This agent has as many actions before people as it may. Nothing was taken in. Try again in a minute.",
+            retry_after=flood.RETRY_AFTER_S,
+        )
+
+
+def _action(request: ProposalRequest, policy_version: int) -> Action:
+    return Action(
+        action_type=request.action_type.key,
+        schema_version=request.action_type.schema_version,
+        args=request.args,
+        target=request.target,
+        subject=request.subject,
+        agent_fingerprint=request.agent_version.fingerprint,
+        policy_version=policy_version,
+    )
+
+
+def _digest(action: Action) -> str:
+    try:
+        return action.digest
+    except CanonicalError as error:
+        raise errors.BadArgs([edit.Problem("bad_args", error.pointer, f"{error}.")]) from error
+
+
+def _watched_digest(request: ProposalRequest) -> str:
+    watched = request.action_type.watch_fields
+    try:
+        return state_digest(request.state_proposed, watched) if watched else ""
+    except CanonicalError as error:
+        raise errors.BadArgs([edit.Problem("bad_state", error.pointer, f"{error}.")]) from error
+
+
+def _fitting(evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Keep what fits into 64 kB, and say so where something was left out."""
+    kept: list[dict[str, Any]] = []
+    size = 0
+    for item in evidence:
+        size += len(json.dumps(dict(item)).encode())
+        if size > MAX_EVIDENCE_BYTES - 200:
+            kept.append({"label": "Left out", "text": "More evidence did not fit; see the trace.", "source": ""})
+            break
+        kept.append(dict(item))
+    return kept

@@ -1,0 +1,80 @@
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from apps.accounts.access import Forbidden
+from apps.accounts.models import User
+from apps.approvals import errors
+from apps.approvals.actions import moves, outbox
+from apps.approvals.actions.moves import Step
+from apps.approvals.actions.verdicts import ensure_member, local_time
+from apps.approvals.domain import states, window
+from apps.approvals.models import Decision, Proposal
+from apps.audit.clock import clock
+
+_CONSENT = ("approve", "edit")
+
+
+@transaction.atomic
+def undo(proposal_id: int, *, actor: User, at: datetime | None = None) -> Proposal:
+    """Take an approval back (T14) as long as the thread has not heard it, by one of its approvers or by an operator.
+
+    An approver's own approval and the final one become void, an operator's undo voids all of them. An undone edit
+    gives the agent's own arguments back. The card waits again, for 5 more minutes at least.
+    Raises AlreadyExecuting after the hand-over, NotQueued if there is nothing to undo.
+    """
+    row = moves.lock(proposal_id)
+    now = at or clock()
+    is_operator = actor.has_perm("runs.repair", row.team_id)
+    if not is_operator:
+        ensure_member(row, actor, "approvals.undo")
+    if row.state in (states.EXECUTING, states.SUCCEEDED, states.FAILED, states.UNKNOWN, states.ROLLED_BACK):
+        raise errors.AlreadyExecuting(f"Started at {local_time(row.consumed_at, actor)}. It cannot be taken back here.")
+    if row.state != states.QUEUED:
+        raise errors.NotQueued(f"There is nothing to undo: this is {row.get_state_display().lower()}.")
+    consents = Decision.objects.filter(proposal=row, voided_at__isnull=True, verdict__in=_CONSENT)
+    if not is_operator and not consents.filter(actor=actor).exists():
+        raise Forbidden("runs.repair", row.team_id)
+    if not outbox.cancel_new(row):
+        raise errors.AlreadyExecuting(f"Started at {local_time(_handed_at(row), actor)}. It cannot be taken back here.")
+    voided = _void(row, consents, actor, everything=is_operator, now=now)
+    step = Step("T14", "person")
+    moves.move(
+        row,
+        step,
+        approvals_given=_left(row),
+        args=row.args,
+        digest=row.digest,
+        deadline=window.deadline_after_undo(row.deadline, now),
+        execute_after=None,
+        valid_until=None,
+        closed_at=None,
+        hold_reason="",
+    )
+    moves.announce(row)
+    moves.tell(row, "proposal.undone", step, actor=actor.actor, payload={"voided": voided})
+    return row
+
+
+def _void(row: Proposal, consents: QuerySet[Decision], actor: User, *, everything: bool, now: datetime) -> list[int]:
+    """Void what the undo takes back; if the edit falls, every approval of the edited arguments falls with it."""
+    live = list(consents)
+    gone = [each for each in live if everything or each.final or each.actor_id == actor.pk]
+    if any(each.verdict == "edit" for each in gone):
+        gone = live
+        row.args = row.args_original
+        row.digest = row.action.digest
+    ids = [each.pk for each in gone]
+    Decision.objects.filter(pk__in=ids).update(voided_at=now)
+    return ids
+
+
+def _left(row: Proposal) -> int:
+    return Decision.objects.filter(
+        proposal=row, voided_at__isnull=True, verdict__in=_CONSENT, by_kind=Decision.By.PERSON
+    ).count()
+
+
+def _handed_at(row: Proposal) -> datetime | None:
+    return row.outbox.order_by("-pk").values_list("handed_at", flat=True).first()

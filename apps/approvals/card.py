@@ -1,0 +1,354 @@
+"""What a card shows, put together from typed arguments and stored facts; an agent's prose is only ever quoted."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from apps.accounts.models import User
+from apps.agents.domain.schema import in_words
+from apps.agents.models import ActionType
+from apps.approvals.domain import states, wording
+from apps.approvals.domain.edit import UNSTATED_MATERIALITY
+from apps.approvals.domain.hidden import has_hidden, reveal
+from apps.approvals.models import Decision, Proposal
+from apps.audit.domain.canonical import canonical
+
+# A text field that may grow longer than this gets several lines in the form.
+ONE_LINE = 120
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRow:
+    """One field of the target: as read when proposed, and as it would be. Hidden characters are shown as codes."""
+
+    field: str
+    proposed: str
+    if_approved: str
+    is_watched: bool
+    is_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArgField:
+    """One argument, ready to be shown and, if `is_editable`, to be a form field of the `kind` named."""
+
+    name: str
+    label: str
+    value: Any
+    shown: str
+    kind: str
+    choices: tuple[str, ...]
+    is_editable: bool
+    is_required: bool
+    max_length: int | None
+    help: str
+    was: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    label: str
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecisions:
+    """What people made of the last decided proposals of this kind; `of` says what they have in common."""
+
+    of: str
+    approved: int
+    edited: int
+    rejected: int
+
+    @property
+    def total(self) -> int:
+        return self.approved + self.edited + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLine:
+    """One line of a proposal's history of decisions."""
+
+    words: str
+    by: str
+    at: datetime
+    reason: str
+    is_final: bool
+    is_voided: bool
+    verdict: str
+    by_kind: str
+    actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Everything that the page of one proposal shows. Buttons post `id`, `version` and `digest` of this very card."""
+
+    id: int
+    version: int
+    digest: str
+    state: str
+    state_words: str
+    title: str
+    agent_id: int
+    agent_name: str
+    agent_version: int
+    action_name: str
+    action_key: str
+    risk: str
+    risk_words: str
+    reversibility: str
+    reversibility_words: str
+    target: str
+    subject: str
+    consequence: str
+    cost_of_delay: str
+    diff: tuple[DiffRow, ...]
+    args: tuple[ArgField, ...]
+    args_typed: Mapping[str, Any]
+    args_schema: Mapping[str, Any]
+    is_edited: bool
+    evidence: tuple[Evidence, ...]
+    confidence: Decimal | None
+    confidence_words: str
+    policy: str
+    review_reason: str
+    approvals_given: int
+    approvals_needed: int
+    approved_by: tuple[str, ...]
+    past: PastDecisions
+    agent_text: str
+    agent_text_has_hidden: bool
+    history: tuple[DecisionLine, ...]
+    claimed_by: str
+    claimed_by_me: bool
+    claim_until: datetime | None
+    created_at: datetime
+    deadline: datetime | None
+    sla_due: datetime | None
+    execute_after: datetime | None
+    undo_until: datetime | None
+    consumed_at: datetime | None
+    closed_at: datetime | None
+    hold_reason: str
+    is_open: bool
+    is_demo: bool
+    may_decide: bool
+    why_not: str
+    may_undo: bool
+    may_respond: bool
+    on_duty: tuple[str, ...]
+    run_id: int | None
+    work_item_id: int | None
+    trace_ref: str
+    as_of: datetime
+
+
+def assemble(
+    row: Proposal,
+    *,
+    reader: User,
+    decisions: Sequence[Decision],
+    past: PastDecisions,
+    answer_is_new: bool,
+    on_duty: Sequence[User],
+    now: datetime,
+) -> Card:
+    """Put the card of one proposal together for one reader. No query."""
+    kind, version, body = row.action_type, row.agent_version, row.body
+    live = [each for each in decisions if each.voided_at is None and each.verdict in {"approve", "edit"}]
+    is_held = row.state == states.CLAIMED and row.claim_until is not None and row.claim_until > now
+    claimed_by = str(row.claimed_by) if is_held and row.claimed_by else ""
+    why_not = _why_not(row, reader, now, claimed_by=claimed_by)
+    is_undoable = row.state == states.QUEUED and answer_is_new
+    return Card(
+        id=row.pk,
+        version=row.version,
+        digest=row.digest,
+        state=row.state,
+        state_words=row.get_state_display(),
+        title=reveal(row.title),
+        agent_id=version.agent_id,
+        agent_name=version.agent.name,
+        agent_version=version.number,
+        action_name=kind.name,
+        action_key=kind.key,
+        risk=row.risk_class,
+        risk_words=f"{row.get_risk_class_display()} risk",
+        reversibility=row.reversibility,
+        reversibility_words=row.get_reversibility_display(),
+        target=reveal(row.target),
+        subject=reveal(row.subject),
+        consequence=_consequence(row),
+        cost_of_delay=wording.cost_of_delay(row.sla_due, now) if row.is_open else "",
+        diff=_diff(body.state_proposed, body.state_if_approved, kind.watch_fields),
+        args=_args(row),
+        args_typed=row.args,
+        args_schema=kind.args_schema,
+        is_edited=row.args != row.args_original,
+        evidence=tuple(_evidence(each) for each in body.evidence),
+        confidence=row.confidence,
+        confidence_words="not stated" if row.confidence is None else f"{row.confidence:.0%}",
+        policy=str(row.policy) if row.policy else "no policy",
+        review_reason=body.review_reason,
+        approvals_given=row.approvals_given,
+        approvals_needed=row.approvals_needed,
+        approved_by=tuple(str(each.actor) for each in live if each.actor),
+        past=past,
+        agent_text=reveal(body.agent_text),
+        agent_text_has_hidden=has_hidden(body.agent_text),
+        history=tuple(_line(each) for each in decisions),
+        claimed_by=claimed_by,
+        claimed_by_me=bool(claimed_by) and row.claimed_by_id == reader.pk,
+        claim_until=row.claim_until if is_held else None,
+        created_at=row.created_at,
+        deadline=row.deadline,
+        sla_due=row.sla_due,
+        execute_after=row.execute_after,
+        undo_until=row.execute_after if is_undoable else None,
+        consumed_at=row.consumed_at,
+        closed_at=row.closed_at,
+        hold_reason=row.hold_reason,
+        is_open=row.is_open,
+        is_demo=version.agent.is_demo,
+        may_decide=not why_not,
+        why_not=why_not,
+        may_undo=is_undoable and _may_undo(row, reader, live),
+        may_respond=kind.allow_respond,
+        on_duty=tuple(str(each) for each in on_duty),
+        run_id=row.run_id_value,
+        work_item_id=row.work_item_id_value,
+        trace_ref=body.trace_ref,
+        as_of=now,
+    )
+
+
+def owns(row: Proposal, user: User) -> bool:
+    """Say whether R2 bars the person: they own the agent or wrote its version."""
+    return user.pk in (row.agent_version.agent.owner_id, row.agent_version.author_id)
+
+
+def shown(value: object) -> str:
+    """Write any JSON value for the eye: text as it is, the rest as JSON; hidden characters as codes."""
+    if value is None:
+        return "(empty)"
+    return reveal(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def kind_field(action_type: ActionType, args: Mapping[str, Any]) -> str | None:
+    """Return the short text argument that says of what kind a case is: a choice before free text, then what matters most."""
+    described = action_type.args_schema.get("properties", {})
+    texts = [
+        name
+        for name in described
+        if isinstance(args.get(name), str)
+        and 0 < len(args[name]) <= ONE_LINE
+        and ("enum" in described[name] or name in action_type.editable_fields)
+    ]
+    weights = action_type.materiality
+    return max(
+        texts, key=lambda name: ("enum" in described[name], weights.get(name, UNSTATED_MATERIALITY)), default=None
+    )
+
+
+def _why_not(row: Proposal, reader: User, now: datetime, *, claimed_by: str) -> str:
+    if not row.is_open:
+        return f"This is {row.get_state_display().lower()}."
+    if not reader.has_perm("approvals.decide", row.team_id):
+        return "You may read this, and a reviewer of the team decides it."
+    if owns(row, reader):
+        return "Someone else must decide this one: you own this agent or wrote this version of it."
+    if row.deadline is not None and row.deadline <= now:
+        return "Nobody answered in time; nothing was executed."
+    return f"{claimed_by} is deciding." if claimed_by and row.claimed_by_id != reader.pk else ""
+
+
+def _may_undo(row: Proposal, reader: User, live: Sequence[Decision]) -> bool:
+    if reader.has_perm("runs.repair", row.team_id):
+        return True
+    return reader.has_perm("approvals.undo", row.team_id) and any(each.actor_id == reader.pk for each in live)
+
+
+def _consequence(row: Proposal) -> str:
+    if row.args == row.args_original and row.body.consequence:
+        return reveal(row.body.consequence)
+    return reveal(in_words(row.action_type.consequence, args=row.args, target=row.target))
+
+
+def _diff(proposed: Mapping[str, Any], if_approved: Mapping[str, Any], watched: Sequence[str]) -> tuple[DiffRow, ...]:
+    """Fields that would change come first; then the watched ones, then the rest, each in the order they were read."""
+    rows = [
+        DiffRow(
+            field=field,
+            proposed=shown(proposed.get(field)),
+            if_approved=shown(if_approved.get(field, proposed.get(field))),
+            is_watched=field in watched,
+            is_changed=field in if_approved and canonical(if_approved[field]) != canonical(proposed.get(field)),
+        )
+        for field in dict.fromkeys([*proposed, *if_approved])
+    ]
+    return tuple(sorted(rows, key=lambda each: (not each.is_changed, not each.is_watched)))
+
+
+def _args(row: Proposal) -> tuple[ArgField, ...]:
+    schema = row.action_type.args_schema
+    described = schema.get("properties", {})
+    names = [*(name for name in described), *(name for name in row.args if name not in described)]
+    return tuple(_arg(name, described.get(name, {}), row, required=schema.get("required", ())) for name in names)
+
+
+def _arg(name: str, described: Mapping[str, Any], row: Proposal, *, required: Sequence[str]) -> ArgField:
+    value, original = row.args.get(name), row.args_original.get(name)
+    return ArgField(
+        name=name,
+        label=str(described.get("title") or name.replace("_", " ").capitalize()),
+        value=value,
+        shown=shown(value),
+        kind=_field_kind(described, value),
+        choices=tuple(str(each) for each in described.get("enum", ())),
+        is_editable=name in row.action_type.editable_fields,
+        is_required=name in required,
+        max_length=described.get("maxLength"),
+        help=str(described.get("description", "")),
+        was=shown(original) if value != original else None,
+    )
+
+
+def _field_kind(described: Mapping[str, Any], value: object) -> str:
+    """Name the form field: choice, boolean, integer, number, long_text, text or json."""
+    named = described.get("type")
+    first = named[0] if isinstance(named, list) and named else named
+    if "enum" in described and all(isinstance(each, str) for each in described["enum"]):
+        return "choice"
+    if first in {"boolean", "integer", "number"}:
+        return str(first)
+    if first == "string" or isinstance(value, str):
+        is_long = described.get("maxLength", 0) > ONE_LINE or (isinstance(value, str) and len(value) > ONE_LINE)
+        return "long_text" if is_long else "text"
+    return "json"
+
+
+def _evidence(item: object) -> Evidence:
+    facts = item if isinstance(item, Mapping) else {"text": item}
+    return Evidence(
+        label=shown(facts.get("label", "")), text=shown(facts.get("text", "")), source=shown(facts.get("source", ""))
+    )
+
+
+def _line(decision: Decision) -> DecisionLine:
+    by = str(decision.actor) if decision.actor else {"policy": "the policy", "timer": "the clock"}.get(decision.by_kind)
+    return DecisionLine(
+        words=decision.get_verdict_display(),
+        by=by or "the agent",
+        at=decision.decided_at,
+        reason=reveal(decision.reason),
+        is_final=decision.final,
+        is_voided=decision.voided_at is not None,
+        verdict=decision.verdict,
+        by_kind=decision.by_kind,
+        actor_id=decision.actor_id,
+    )

@@ -1,0 +1,315 @@
+from datetime import datetime
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from apps.accounts.models import Team
+from apps.agents.models import ActionType, AgentVersion, Reversibility, RiskClass
+from apps.approvals.domain.digest import Action
+from apps.audit.fields import Xid8Field, stamp_xid
+
+
+class State(models.TextChoices):
+    """Where a proposal stands. The moves between states are in domain/states.py."""
+
+    PROPOSED = "proposed", "Proposed"
+    PENDING = "pending", "Needs you"
+    CLAIMED = "claimed", "Being decided"
+    APPROVED = "approved", "Approved"
+    EDITED = "edited", "Approved with changes"
+    AUTO = "auto", "Allowed by policy"
+    QUEUED = "queued", "Approved, about to run"
+    EXECUTING = "executing", "Running"
+    SUCCEEDED = "succeeded", "Done"
+    FAILED = "failed", "Failed"
+    UNKNOWN = "unknown", "Outcome unknown"
+    ROLLED_BACK = "rolled_back", "Rolled back"
+    REJECTED = "rejected", "Rejected"
+    ANSWERED = "answered", "Answered"
+    EXPIRED = "expired", "Expired"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+    STALE = "stale", "Out of date"
+
+
+# The domain owns the table of moves and spells the states; a test holds both lists together.
+OPEN = (State.PENDING, State.CLAIMED)
+UNDELIVERED = ("new", "handed", "parked")
+AFTER_CONSENT = (State.QUEUED, State.EXECUTING, State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.ROLLED_BACK)
+
+
+class ApprovalPolicy(models.Model):
+    """One immutable version of the rules for a kind of action. A change is a new version."""
+
+    class OnExpiry(models.TextChoices):
+        EXPIRE = "expire", "Expire"
+        EXTEND_ONCE = "extend_once", "Extend once"
+
+    key = models.SlugField()
+    version = models.PositiveIntegerField()
+    name = models.CharField(max_length=120)
+    action_type = models.ForeignKey(ActionType, on_delete=models.CASCADE, related_name="+")
+    conditions = models.JSONField(
+        default=dict, db_comment="auto_from_confidence: number or null; deny: {field: [values]}."
+    )
+    approvals_needed = models.PositiveSmallIntegerField(default=1)
+    window_s = models.PositiveIntegerField(default=4 * 3600)
+    on_expiry = models.CharField(max_length=12, choices=OnExpiry, default=OnExpiry.EXPIRE)
+    undo_s = models.PositiveSmallIntegerField(default=5)
+    active_from = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["key", "version"], name="one_policy_per_version"),
+            models.CheckConstraint(
+                condition=Q(window_s__gte=60) & Q(window_s__lte=30 * 86400), name="window_is_60_s_to_30_days"
+            ),
+            models.CheckConstraint(condition=Q(undo_s__lte=300), name="undo_is_at_most_300_s"),
+        ]
+        triggers = [pgtrigger.Protect(name="a_version_never_changes", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+class ProposalQuerySet(models.QuerySet["Proposal"]):
+    def waiting(self) -> "ProposalQuerySet":
+        """Open: a person may still decide."""
+        return self.filter(state__in=OPEN)
+
+    def overdue(self, at: datetime) -> "ProposalQuerySet":
+        return self.waiting().filter(deadline__lte=at)
+
+
+class Proposal(models.Model):
+    """One action that an agent wants to take, bound to its digest."""
+
+    class Kind(models.TextChoices):
+        LIVE = "live", "Live"
+        DRILL = "drill", "Drill"
+        SECOND_LOOK = "second_look", "Second look"
+        ADVICE = "advice", "Advice"
+
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.LIVE)
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    agent_version = models.ForeignKey(AgentVersion, on_delete=models.PROTECT, related_name="+")
+    action_type = models.ForeignKey(ActionType, on_delete=models.PROTECT, related_name="+")
+    policy = models.ForeignKey(ApprovalPolicy, on_delete=models.PROTECT, null=True, related_name="+")
+    run_id_value = models.BigIntegerField(null=True, db_comment="runs.Run.id; a value, as runs stands higher.")
+    work_item_id_value = models.BigIntegerField(null=True)
+    source = models.CharField(max_length=40, default="run")
+    external_id = models.CharField(max_length=120)
+    position = models.PositiveSmallIntegerField(default=0)
+    thread_id = models.CharField(max_length=80)
+    tool_call_id = models.CharField(max_length=80)
+    tool_name = models.CharField(max_length=80, blank=True, db_comment="The agent's own name of the tool.")
+    interrupt_id = models.CharField(max_length=32, blank=True, db_comment="Empty: nobody waits on a thread.")
+    supersedes = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="+")
+    title = models.CharField(
+        max_length=200, db_comment="One line built from the typed arguments, never from agent prose."
+    )
+    args = models.JSONField()
+    args_original = models.JSONField()
+    schema_version = models.PositiveIntegerField()
+    target = models.CharField(max_length=200, help_text="connector:collection/id, for example desk:tickets/T-1001")
+    subject = models.CharField(max_length=200, blank=True, help_text="Whom it concerns, for example customer/C-77")
+    digest = models.CharField(max_length=71)
+    state_digest = models.CharField(max_length=71, blank=True)
+    risk_class = models.CharField(max_length=8, choices=RiskClass)
+    reversibility = models.CharField(max_length=14, choices=Reversibility)
+    state = models.CharField(max_length=12, choices=State, default=State.PROPOSED)
+    version = models.PositiveIntegerField(default=1)
+    executable = models.BooleanField(default=True)
+    approvals_needed = models.PositiveSmallIntegerField(default=1)
+    approvals_given = models.PositiveSmallIntegerField(default=0)
+    hold_reason = models.CharField(max_length=200, blank=True)
+    confidence = models.DecimalField(max_digits=4, decimal_places=3, null=True)
+    created_at = models.DateTimeField()
+    claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    claim_until = models.DateTimeField(null=True)
+    deadline = models.DateTimeField(null=True)
+    sla_due = models.DateTimeField(null=True)
+    execute_after = models.DateTimeField(null=True)
+    valid_until = models.DateTimeField(null=True)
+    consumed_at = models.DateTimeField(null=True)
+    extended_at = models.DateTimeField(null=True, db_comment="When the window was extended; it is, once at most.")
+    closed_at = models.DateTimeField(null=True, db_comment="When it stopped waiting for people.")
+    synthetic = models.BooleanField(default=False)
+    xid = Xid8Field()
+
+    objects = ProposalQuerySet.as_manager()
+
+    class Meta:
+        triggers = [stamp_xid()]
+        constraints = [
+            models.UniqueConstraint(fields=["source", "external_id", "position"], name="one_proposal_per_source_id"),
+            models.UniqueConstraint(fields=["thread_id", "tool_call_id"], name="one_proposal_per_tool_call"),
+            models.CheckConstraint(
+                condition=Q(executable=True) | ~Q(state__in=AFTER_CONSENT), name="what_is_not_executable_never_runs"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="claimed") | (Q(claimed_by__isnull=False) & Q(claim_until__isnull=False)),
+                name="a_claim_names_its_holder",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["pending", "claimed"]) | Q(deadline__isnull=False),
+                name="what_waits_has_a_deadline",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["team", "deadline"],
+                condition=Q(state__in=["pending", "claimed"]),
+                name="open_by_team_and_deadline",
+            ),
+            models.Index(fields=["execute_after"], condition=Q(state="queued"), name="queued_by_time"),
+            models.Index(fields=["team"], condition=Q(state="unknown"), name="unknown_outcomes"),
+            models.Index(fields=["xid", "id"], name="proposals_in_commit_order"),
+            models.Index(fields=["agent_version", "state"], name="proposals_by_version_and_state"),
+            models.Index(fields=["team", "-closed_at", "-id"], name="closed_by_team"),
+            models.Index(fields=["agent_version", "-created_at"], name="proposals_by_version_and_time"),
+            models.Index(fields=["digest"], condition=Q(state__in=["pending", "claimed"]), name="open_by_digest"),
+            GinIndex(fields=["args"], opclasses=["jsonb_path_ops"], name="proposals_by_argument"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def action(self) -> Action:
+        """The eight facts that the digest is made of, as they stand."""
+        return Action(
+            action_type=self.action_type.key,
+            schema_version=self.schema_version,
+            args=self.args,
+            target=self.target,
+            subject=self.subject,
+            agent_fingerprint=self.agent_version.fingerprint,
+            policy_version=self.policy.version if self.policy else 0,
+        )
+
+
+class ProposalBody(models.Model):
+    """What the card shows and the queue does not need."""
+
+    proposal = models.OneToOneField(Proposal, on_delete=models.CASCADE, primary_key=True, related_name="body")
+    state_proposed = models.JSONField(default=dict, db_comment="Watched fields of the target as read when proposed.")
+    state_if_approved = models.JSONField(default=dict)
+    evidence = models.JSONField(default=list, db_comment="[{label, text, source}], at most 64 kB.")
+    consequence = models.CharField(max_length=300)
+    agent_text = models.TextField(blank=True, max_length=4000)
+    review_reason = models.CharField(max_length=300, blank=True, db_comment="Why the policy asked people.")
+    trace_ref = models.CharField(max_length=120, blank=True)
+
+    def __str__(self) -> str:
+        return f"body of proposal {self.proposal_id}"
+
+
+class Decision(models.Model):
+    """One verdict by a person, a policy or a timer."""
+
+    class Verdict(models.TextChoices):
+        APPROVE = "approve", "Approved"
+        EDIT = "edit", "Approved with changes"
+        REJECT = "reject", "Rejected"
+        RESPOND = "respond", "Answered"
+        ASK = "ask", "Asked back"
+        EXPIRE = "expire", "Expired"
+        WITHDRAW = "withdraw", "Withdrawn"
+        STALE = "stale", "Out of date"
+
+    class By(models.TextChoices):
+        PERSON = "person", "Person"
+        POLICY = "policy", "Policy"
+        TIMER = "timer", "Timer"
+        AGENT = "agent", "Agent"
+
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="decisions")
+    verdict = models.CharField(max_length=8, choices=Verdict)
+    by_kind = models.CharField(max_length=8, choices=By)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    channel = models.CharField(max_length=12, default="page")
+    digest = models.CharField(max_length=71)
+    policy_version = models.PositiveIntegerField(null=True)
+    reason = models.CharField(max_length=2000, blank=True)
+    args_edited = models.JSONField(null=True)
+    materiality = models.DecimalField(max_digits=4, decimal_places=3, null=True)
+    opened_at = models.DateTimeField(null=True)
+    decided_at = models.DateTimeField()
+    voided_at = models.DateTimeField(null=True)
+    final = models.BooleanField(default=True)
+    synthetic = models.BooleanField(default=False)
+    xid = Xid8Field()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["proposal"], condition=Q(final=True, voided_at__isnull=True), name="one_live_final_decision"
+            ),
+            models.UniqueConstraint(
+                fields=["proposal", "actor"],
+                condition=Q(voided_at__isnull=True, verdict__in=["approve", "edit"]),
+                name="one_live_approval_per_person",
+            ),
+            models.CheckConstraint(
+                condition=~Q(by_kind="person") | Q(actor__isnull=False), name="a_person_decides_by_name"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["xid", "id"], name="decisions_in_commit_order"),
+            models.Index(fields=["actor", "-decided_at"], name="decisions_by_person"),
+        ]
+        # The stamp changes xid by itself, whatever changes.
+        triggers = [pgtrigger.ReadOnly(name="only_voiding_changes_it", exclude=["voided_at", "xid"]), stamp_xid()]
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} by {self.actor or self.get_by_kind_display()}"
+
+
+class ResumeOutboxQuerySet(models.QuerySet["ResumeOutbox"]):
+    def undelivered(self) -> "ResumeOutboxQuerySet":
+        """Keep what the thread has not heard for certain."""
+        return self.filter(state__in=UNDELIVERED)
+
+
+class ResumeOutbox(models.Model):
+    """What a waiting thread must be told. Written with the decision; the broker only carries its id."""
+
+    class State(models.TextChoices):
+        NEW = "new", "New"
+        HANDED = "handed", "Handed over"
+        DELIVERED = "delivered", "Delivered"
+        CANCELLED = "cancelled", "Cancelled"
+        PARKED = "parked", "Parked"
+
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="outbox")
+    thread_id = models.CharField(max_length=80)
+    interrupt_id = models.CharField(max_length=32)
+    answer = models.JSONField()
+    not_before = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State, default=State.NEW)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    handed_at = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(null=True, db_comment="When the broker was last told; the sweep re-sends from here.")
+
+    objects = ResumeOutboxQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["proposal"], condition=Q(state__in=["new", "handed", "parked"]), name="one_undelivered_answer"
+            )
+        ]
+        indexes = [models.Index(fields=["not_before"], condition=Q(state__in=["new", "handed"]), name="answers_due")]
+
+    def __str__(self) -> str:
+        return f"answer to proposal {self.proposal_id}: {self.state}"
