@@ -1,0 +1,127 @@
+"""R9 to R11 as the runs see them: ask for the one permission to write, and say honestly what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apps.approvals.actions import execution as approvals
+from apps.approvals.errors import NotConsumable
+from apps.approvals.models import Proposal
+from apps.connectors import client
+from apps.connectors import queries as connectors
+from apps.connectors.actions import suppress
+from apps.connectors.errors import Changed, ConnectorError, Unclear, UnknownSystem
+from apps.connectors.models import ActionExecution
+from apps.runs.errors import OutcomeUnknown
+from apps.runs.execution import Claim, RunContext
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The proposal is consumed and its ledger row exists: exactly this may be sent, by us, once."""
+
+    proposal_id: int
+    execution: ActionExecution
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Nothing is sent now; this is what the agent hears instead. `code` says why in one word."""
+
+    text: str
+    happened: bool = False
+    code: str = ""
+
+
+def claim(context: RunContext, *, tool_call_id: str, args: Mapping[str, Any]) -> Granted | Told:
+    """Consume the decided proposal of a tool call.
+
+    Raises OutcomeUnknown while an earlier try may or may not have happened, ConnectorError if the target is unreadable.
+    """
+    proposal = Proposal.objects.filter(thread_id=context.thread_id, tool_call_id=tool_call_id).first()
+    if proposal is None:
+        return Told("This call was never proposed to anybody. Nothing was sent.", code="withdrawn")
+    now = context.target_now
+    if now is None or now.target != proposal.target:
+        now = client.read(proposal.target)
+    try:
+        execution = approvals.consume(
+            proposal.pk, args=args, fingerprint=context.fingerprint, worker=context.worker, state_now=now.fields
+        )
+    except NotConsumable as refusal:
+        if refusal.execution is None:
+            return Told(refusal.message, code=refusal.code)
+        return _stored(refusal.execution)
+    return Granted(proposal.pk, execution, Claim(proposal.target, now.etag, execution.idempotency_key, execution.actor))
+
+
+def succeeded(granted: Granted, text: str) -> None:
+    """Store the tool's answer, so that a repeat hears the same."""
+    approvals.record_outcome(
+        granted.proposal_id,
+        state="succeeded",
+        execution=granted.execution,
+        result={"text": text},
+        external_ref=granted.claim.target,
+    )
+
+
+def failed(granted: Granted, error: ConnectorError) -> Told:
+    """Store a definite failure. Raises OutcomeUnknown if it may have happened all the same."""
+    if isinstance(error, Unclear):
+        approvals.record_outcome(granted.proposal_id, state="unknown", note=str(error), execution=granted.execution)
+        raise OutcomeUnknown(
+            f"It is not known whether the change of {granted.claim.target} happened: {error}"
+        ) from error
+    if isinstance(error, Changed):
+        told = Told("The case changed at the very moment of writing. Nothing was written.", code="changed")
+    else:
+        told = Told(f"The system of record did not take the change: {error} Nothing was written.", code="failed")
+    _store_failure(granted, told)
+    return told
+
+
+def refused(granted: Granted, text: str) -> None:
+    """The tool itself declined before anything was sent."""
+    _store_failure(granted, Told(text, code="failed"))
+
+
+def lost(granted: Granted) -> None:
+    """The tool broke off: what was sent cannot be known from here."""
+    approvals.record_outcome(
+        granted.proposal_id, state="unknown", note="The tool broke off.", execution=granted.execution
+    )
+
+
+def may_repeat(connector_key: str) -> bool:
+    """Say whether the system honours Idempotency-Key, so that an unanswered write may be sent again."""
+    try:
+        return connectors.connector(connector_key).is_idempotent
+    except UnknownSystem:
+        return False
+
+
+def _store_failure(granted: Granted, told: Told) -> None:
+    approvals.record_outcome(
+        granted.proposal_id,
+        state="failed",
+        note=told.text,
+        execution=granted.execution,
+        result={"text": told.text, "code": told.code},
+    )
+
+
+def _stored(execution: ActionExecution) -> Told:
+    """Answer a repeat from the ledger; it is never sent again."""
+    suppress(execution)
+    state = execution.state
+    if state in (ActionExecution.State.STARTED, ActionExecution.State.UNKNOWN):
+        raise OutcomeUnknown(
+            f"An earlier try of {execution.idempotency_key} has no known outcome. It is not sent again."
+        )
+    result = execution.result if isinstance(execution.result, dict) else {}
+    happened = state == ActionExecution.State.DONE
+    fallback = "It happened." if happened else "It did not happen. Nothing was written."
+    text = str(result.get("text") or result.get("reconciled") or fallback)
+    return Told(text, happened=happened, code="" if happened else str(result.get("code") or "failed"))

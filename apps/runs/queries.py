@@ -1,0 +1,377 @@
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.http import Http404
+
+from apps.accounts.access import object_or_404, scoped
+from apps.accounts.models import User
+from apps.accounts.queries import team_ids_with
+from apps.agents.models import Agent
+from apps.approvals.models import Proposal, ResumeOutbox
+from apps.approvals.models import State as Proposed
+from apps.audit.clock import clock
+from apps.connectors import client
+from apps.connectors.errors import ConnectorError
+from apps.runs.models import Run, Step, WorkItem
+from apps.runs.workflow import part
+
+# In these states somebody or something still owes the thread an answer.
+_AWAITED: Final = (Proposed.PENDING, Proposed.CLAIMED, Proposed.QUEUED, Proposed.EXECUTING, Proposed.UNKNOWN)
+KEEP_CHECKPOINTS: Final = timedelta(hours=1)
+"""A finished thread keeps all its checkpoints for so long, for whoever looks into it."""
+PAGE: Final = 50
+NEWEST: Final = 5
+READ_WITHIN_S: Final = 2.0
+"""A page waits so long for the system of record; then it says so and shows what is known here."""
+VIEW: Final = "runs.view"
+CLOSE: Final = "work.close_hand_over"
+
+STATUS: Final[Mapping[str, str]] = {
+    Run.State.QUEUED: "idle",
+    Run.State.RUNNING: "idle",
+    Run.State.WAITING: "wait",
+    Run.State.DONE: "ok",
+    Run.State.HANDED_OVER: "warn",
+    Run.State.FAILED: "bad",
+    Run.State.CANCELLED: "idle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    id: int
+    case: str
+    agent_name: str
+    state: str
+    state_words: str
+    status: str
+    reason: str
+    reason_words: str
+    reason_text: str
+    created_at: datetime
+    ended_at: datetime | None
+    is_demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    rows: tuple[RunRow, ...]
+    older: int | None
+    agents: tuple[tuple[str, str], ...]
+
+
+def run_list(user: User, *, state: str = "", agent: str = "", before: int | None = None) -> RunList:  # 2 queries
+    """Return a page of the runs this person may see, newest first."""
+    rows = scoped(Run.objects.select_related("agent", "work_item"), user, VIEW, team="agent__team")
+    if state in Run.State.values:
+        rows = rows.filter(state=state)
+    if agent:
+        rows = rows.filter(agent__slug=agent)
+    if before:
+        rows = rows.filter(pk__lt=before)
+    page = list(rows.order_by("-pk")[: PAGE + 1])
+    older = page[PAGE - 1].pk if len(page) > PAGE else None
+    return RunList(tuple(_row(each) for each in page[:PAGE]), older, _agents(user, VIEW))
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    number: int
+    kind: str
+    kind_words: str
+    name: str
+    text: str
+    lines: tuple[tuple[str, str], ...]
+    proposal_id: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    run: Run
+    row: RunRow
+    steps: tuple[StepRow, ...]
+    proposals: tuple[Proposal, ...]
+    took: timedelta | None
+    may_close: bool
+
+
+def run_page(user: User, pk: int) -> RunPage:  # 3 queries
+    """Return a run with everything it did. Outsiders get 404."""
+    runs = Run.objects.select_related("agent", "agent_version", "work_item")
+    run = object_or_404(runs, user, VIEW, pk, team="agent__team")
+    steps = tuple(_step(number, each) for number, each in enumerate(run.steps.order_by("position"), start=1))
+    proposals = tuple(Proposal.objects.filter(thread_id=run.thread_id).order_by("pk"))
+    end = run.ended_at or max((each.created_at for each in proposals), default=None)
+    is_open = run.state == Run.State.HANDED_OVER and run.work_item.state == WorkItem.State.HANDED_OVER
+    return RunPage(
+        run=run,
+        row=_row(run),
+        steps=steps,
+        proposals=proposals,
+        took=end - run.started_at if end and run.started_at else None,
+        may_close=is_open and user.has_perm(CLOSE, run.agent.team_id),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverRow:
+    work_item_id: int
+    run_id: int
+    case: str
+    agent_name: str
+    reason: str
+    reason_words: str
+    text: str
+    since: datetime | None
+    sla_due: datetime | None
+    is_demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverList:
+    rows: tuple[HandOverRow, ...]
+    total: int
+    oldest: datetime | None
+    agents: tuple[tuple[str, str], ...]
+    reasons: tuple[tuple[str, str, int], ...]
+
+
+def hand_overs(user: User, *, reason: str = "", agent: str = "") -> HandOverList:  # 3 queries
+    """Return the cases that wait for a person, oldest first, with how many there are for each reason."""
+    waiting = _waiting(user)
+    if agent:
+        waiting = waiting.filter(agent__slug=agent)
+    counts = Counter(dict(waiting.values_list("reason").annotate(n=Count("pk")).order_by()))
+    shown = waiting.filter(reason=reason) if reason in Run.Reason.values else waiting
+    rows = [_hand_over(each) for each in shown.select_related("agent", "work_item").order_by("ended_at", "pk")[:PAGE]]
+    return HandOverList(
+        rows=tuple(rows),
+        total=counts[reason] if reason in Run.Reason.values else counts.total(),
+        oldest=rows[0].since if rows else None,
+        agents=_agents(user, CLOSE),
+        reasons=tuple((each.value, str(each.label), counts[each]) for each in Run.Reason if counts[each]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverPage:
+    """`ticket` is empty and `problem` says why if the system of record cannot be read now."""
+
+    item: WorkItem
+    run: Run
+    row: HandOverRow
+    ticket: Mapping[str, Any]
+    text: str
+    etag: str
+    problem: str
+    queues: Sequence[Mapping[str, Any]]
+    priorities: Sequence[str]
+    guess: Mapping[str, str]
+    closed_by: str
+    is_open: bool
+
+
+def hand_over_page(user: User, pk: int) -> HandOverPage:  # 5 queries and one read of the system of record
+    """Return one handed-over case as it stands now, with what the agent would have done."""
+    items = WorkItem.objects.select_related("agent", "closed_by")
+    item = object_or_404(items, user, CLOSE, pk, team="agent__team")
+    runs = Run.objects.select_related("agent", "agent_version", "work_item")
+    run = runs.filter(work_item=item, state=Run.State.HANDED_OVER).order_by("-pk").first()
+    if run is None:
+        raise Http404("No run handed this case over.")
+    scope, cards = part(item.agent.workflow, "scope"), part(item.agent.workflow, "cards")
+    ticket, etag, problem = _read(cards.target(item.agent.connector_key, item.external_id))
+    proposed = Proposal.objects.filter(thread_id=run.thread_id).order_by("-pk").first()
+    return HandOverPage(
+        item=item,
+        run=run,
+        row=_hand_over(run),
+        ticket=ticket,
+        text=str(ticket.get("text") or item.payload.get("text") or ""),
+        etag=etag,
+        problem=problem,
+        queues=scope.queues_of(run.agent_version.settings),
+        priorities=scope.priorities_of(run.agent_version.settings),
+        guess={key: str(value) for key, value in (proposed.args if proposed else {}).items()},
+        closed_by=item.closed_by.name if item.closed_by else "",
+        is_open=item.state == WorkItem.State.HANDED_OVER,
+    )
+
+
+def next_hand_over(user: User) -> int | None:  # 1 query
+    """Return the case that has waited longest, for the person's next look."""
+    return _waiting(user).order_by("ended_at", "pk").values_list("work_item_id", flat=True).first()
+
+
+@dataclass(frozen=True, slots=True)
+class StuckThread:
+    run_id: int
+    case: str
+    agent_name: str
+    thread_id: str
+    what: str
+    error: str
+    since: datetime
+    proposal_id: int | None
+
+
+def stuck_threads(user: User) -> list[StuckThread]:  # 3 queries
+    """Return what does not go on by itself: parked answers, questions nobody was asked, runs that fail again and again."""
+    runs = scoped(Run.objects.select_related("agent", "work_item"), user, VIEW, team="agent__team")
+    failing = runs.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).exclude(last_error="")
+    found = [_stuck(each, "Fails and is tried again", each.last_error) for each in failing.order_by("pk")[:PAGE]]
+    parked = {
+        each.thread_id: each
+        for each in ResumeOutbox.objects.filter(
+            state=ResumeOutbox.State.PARKED, proposal__team__in=team_ids_with(user, VIEW)
+        ).order_by("pk")[:PAGE]
+    }
+    for run in runs.filter(thread_id__in=parked):
+        answer = parked[run.thread_id]
+        found.append(_stuck(run, "Its answer could not be delivered", answer.last_error, answer.proposal_id))
+    unasked = runs.filter(pk__in=unasked_run_ids())
+    return [*found, *(_stuck(run, "Waits, but nobody was asked", "") for run in unasked)]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPanel:
+    """One agent's work in numbers; `share_handed_over` is of all that ended, None before the first."""
+
+    agent: Agent
+    counts: tuple[tuple[str, str, int], ...]
+    new: int
+    share_handed_over: float | None
+    newest: tuple[RunRow, ...]
+
+
+def work_panel(user: User, agent_id: int) -> WorkPanel:  # 4 queries
+    """Return an agent's runs by state, its share of hand-overs and its newest runs."""
+    agent = object_or_404(Agent.objects.all(), user, VIEW, agent_id)
+    by_state = Counter(dict(Run.objects.filter(agent=agent).values_list("state").annotate(n=Count("pk")).order_by()))
+    ended = by_state[Run.State.DONE] + by_state[Run.State.HANDED_OVER]
+    newest = (
+        Run.objects.filter(agent=agent).select_related("agent", "work_item").order_by("-created_at", "-pk")[:NEWEST]
+    )
+    return WorkPanel(
+        agent=agent,
+        counts=tuple((STATUS[each], str(each.label), by_state[each]) for each in Run.State if by_state[each]),
+        new=WorkItem.objects.filter(agent=agent, state=WorkItem.State.NEW).count(),
+        share_handed_over=by_state[Run.State.HANDED_OVER] / ended if ended else None,
+        newest=tuple(_row(each) for each in newest),
+    )
+
+
+def hand_over_count(user: User) -> int | None:  # 1 query
+    """Return the number on the side bar's chip; no chip without cases."""
+    return _waiting(user).count() or None
+
+
+def unasked_run_ids(*, limit: int = 200) -> list[int]:  # 1 query
+    """Return waiting runs for which nobody owes an answer: their question was not projected, or their thread stalled."""
+    of_thread = Proposal.objects.filter(thread_id=OuterRef("thread_id"))
+    undelivered = ResumeOutbox.objects.undelivered().filter(proposal__thread_id=OuterRef("thread_id"))
+    return list(
+        Run.objects.filter(state=Run.State.WAITING, synthetic=False)
+        .exclude(Exists(of_thread.filter(state__in=_AWAITED)))
+        .exclude(Exists(undelivered))
+        .order_by("id")
+        .values_list("pk", flat=True)[:limit]
+    )
+
+
+def prunable_thread_ids(*, limit: int = 1000) -> list[str]:  # 2 queries
+    """Return finished threads whose older checkpoints nobody needs any more, oldest first."""
+    return list(
+        Run.objects.filter(pruned_at=None, synthetic=False, ended_at__lte=clock() - KEEP_CHECKPOINTS)
+        .order_by("ended_at")
+        .values_list("thread_id", flat=True)[:limit]
+    )
+
+
+def _waiting(user: User) -> QuerySet[Run]:
+    rows = scoped(Run.objects.all(), user, CLOSE, team="agent__team")
+    return rows.filter(Q(state=Run.State.HANDED_OVER) & Q(work_item__state=WorkItem.State.HANDED_OVER))
+
+
+def _agents(user: User, right: str) -> tuple[tuple[str, str], ...]:
+    return tuple(scoped(Agent.objects.all(), user, right).order_by("name").values_list("slug", "name"))
+
+
+def _row(run: Run) -> RunRow:
+    return RunRow(
+        id=run.pk,
+        case=run.work_item.external_id,
+        agent_name=run.agent.name,
+        state=run.state,
+        state_words=run.get_state_display(),
+        status=STATUS[Run.State(run.state)],
+        reason=run.reason,
+        reason_words=run.get_reason_display(),
+        reason_text=run.reason_text,
+        created_at=run.created_at,
+        ended_at=run.ended_at,
+        is_demo=run.agent.is_demo,
+    )
+
+
+def _hand_over(run: Run) -> HandOverRow:
+    return HandOverRow(
+        work_item_id=run.work_item_id,
+        run_id=run.pk,
+        case=run.work_item.external_id,
+        agent_name=run.agent.name,
+        reason=run.reason,
+        reason_words=run.get_reason_display(),
+        text=run.reason_text,
+        since=run.ended_at,
+        sla_due=run.work_item.sla_due,
+        is_demo=run.agent.is_demo,
+    )
+
+
+def _stuck(run: Run, what: str, error: str, proposal_id: int | None = None) -> StuckThread:
+    return StuckThread(
+        run_id=run.pk,
+        case=run.work_item.external_id,
+        agent_name=run.agent.name,
+        thread_id=run.thread_id,
+        what=what,
+        error=error,
+        since=run.heartbeat_at or run.created_at,
+        proposal_id=proposal_id,
+    )
+
+
+def _step(number: int, step: Step) -> StepRow:
+    detail = step.detail
+    calls = [(call["name"], call["args"]) for call in detail.get("calls", ())]
+    lines = [(f"calls {name}", _in_words(args)) for name, args in calls]
+    if detail.get("args"):
+        lines.append(("asks for", _in_words(detail["args"])))
+    return StepRow(
+        number=number,
+        kind=step.kind,
+        kind_words=step.get_kind_display(),
+        name=step.name,
+        text=str(detail.get("text") or ""),
+        lines=tuple(lines),
+        proposal_id=detail.get("proposal"),
+        at=step.at,
+    )
+
+
+def _in_words(args: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in args.items())
+
+
+def _read(target: str) -> tuple[Mapping[str, Any], str, str]:
+    try:
+        record = client.read(target, timeout=READ_WITHIN_S)
+    except ConnectorError as error:
+        return {}, "", str(error)
+    return record.fields, record.etag, ""

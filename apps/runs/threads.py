@@ -1,0 +1,403 @@
+"""Moves one thread at a time: start it, put its questions before people, hand it their answers, end its run.
+
+Everything happens under the thread's lock, and every step may be repeated: a worker may die between any two lines.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Protocol
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import OperationalError as DatabaseOperationalError
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.types import Command, Interrupt
+from psycopg import OperationalError
+
+from apps.agents.models import ActionType, AgentVersion
+from apps.approvals.actions import outbox
+from apps.approvals.domain.edit import schema_problems
+from apps.approvals.errors import NotReady
+from apps.approvals.models import Proposal, ResumeOutbox
+from apps.approvals.models import State as Proposed
+from apps.connectors import client
+from apps.connectors.client import Record
+from apps.connectors.errors import ConnectorError, NotFound
+from apps.runs import checkpoints, heartbeat
+from apps.runs.actions import runs
+from apps.runs.actions.runs import Question
+from apps.runs.domain import outcome as endings
+from apps.runs.domain.lease import MAX_ATTEMPTS
+from apps.runs.domain.outcome import Call, Outcome, Said
+from apps.runs.errors import HandOver, OutcomeUnknown
+from apps.runs.execution import RunContext
+from apps.runs.middleware import answer_problem
+from apps.runs.models import Run
+from apps.runs.workflow import part
+
+logger = structlog.get_logger(__name__)
+
+MAX_HANDED: Final = 2
+"""R16: a thread that raised twice on its answer is bricked: it waits for an operator instead of a third try."""
+RECURSION_LIMIT: Final = 40
+"""Steps of one invocation: about 18 tool calls. A model that runs in circles ends here, with a person."""
+
+
+_PASSING: Final = (ConnectorError, DatabaseOperationalError, OperationalError, SoftTimeLimitExceeded)
+"""Failures of the surroundings: the thread is not at fault, and the same answer is sent again."""
+
+
+class GraphFor(Protocol):
+    """Gives the compiled graph of a version."""
+
+    def __call__(self, version: AgentVersion, action_types: Sequence[ActionType], /) -> Any: ...
+
+
+def start(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
+    """Take a run from the queue to its first question or to its end. Does nothing if it is not to be started."""
+    run = _found(run_id)
+    if run is None or run.state not in (Run.State.QUEUED, Run.State.RUNNING):
+        return
+    with checkpoints.thread_lock(run.thread_id) as is_ours:
+        if not is_ours:
+            return
+        before = runs.claim(run.pk, worker=worker)
+        if before is None:
+            return
+        if before >= MAX_ATTEMPTS:
+            # It never came to an error of its own: each time its worker was gone.
+            gone = Outcome(endings.TECHNICAL, f"It was started {before} times, and each time its worker was gone.")
+            runs.end(run, gone, steps=[])
+            return
+        with heartbeat.of(run.pk):
+            _guarded(run, graph_for, worker, lambda thread: thread.go_on() if before else thread.begin())
+
+
+def project(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
+    """Bring a waiting run in line with its thread: ask what is not asked yet, go on if it stalled, end it if it ended."""
+    run = _found(run_id)
+    if run is None or run.state != Run.State.WAITING:
+        return
+    with checkpoints.thread_lock(run.thread_id) as is_ours:
+        if is_ours:
+            _guarded(run, graph_for, worker, _Thread.go_on)
+
+
+def resume(outbox_id: int, *, graph_for: GraphFor, worker: str) -> None:
+    """R14: hand one answer to its thread, exactly as it was decided, and see what the thread does next."""
+    answer = ResumeOutbox.objects.only("thread_id").filter(pk=outbox_id).first()
+    if answer is None:
+        return
+    with checkpoints.thread_lock(answer.thread_id) as is_ours:
+        if not is_ours:
+            return
+        try:
+            _resume(outbox_id, graph_for, worker)
+        except NotReady as reason:
+            logger.info("answer not handed", outbox_id=outbox_id, code=reason.code)
+
+
+def repair(thread_id: str, *, graph_for: GraphFor, worker: str) -> list[str]:
+    """R16: plan a bricked thread's last turn anew; its questions return under new ids, with the same proposals. Return the ids."""
+    run = _run(thread_id=thread_id)
+    with checkpoints.thread_lock(thread_id) as is_ours:
+        if not is_ours:
+            raise TimeoutError(f"Thread {thread_id} is being worked on. Nothing was changed.")
+        thread = _Thread(run, graph_for, worker)
+        thread.graph.update_state(thread.config, None, as_node="model")
+        result = thread.invoke(None)
+        thread.settle(result)
+    return [each.id for each in result.interrupts]
+
+
+def prune(thread_ids: Sequence[str]) -> int:
+    """Keep the last checkpoint of finished threads. One that is being worked on is left for the next time."""
+    pruned = 0
+    for thread_id in thread_ids:
+        with checkpoints.thread_lock(thread_id, wait_s=0) as is_ours:
+            if is_ours:
+                checkpoints.saver().prune([thread_id], strategy="keep_latest")
+                runs.mark_pruned(thread_id)
+                pruned += 1
+    return pruned
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    messages: Sequence[AnyMessage]
+    interrupts: Sequence[Interrupt]
+
+
+class _Thread:
+    """One run's thread with its graph; the caller holds the lock."""
+
+    def __init__(self, run: Run, graph_for: GraphFor, worker: str) -> None:
+        self.run = run
+        self.worker = worker
+        self.version = run.agent_version
+        self.action_types = list(ActionType.objects.filter(agent_id=run.agent_id).order_by("pk"))
+        self.cards = part(run.agent.workflow, "cards")
+        self._graph_for = graph_for
+        self.config: RunnableConfig = {
+            "configurable": {"thread_id": run.thread_id},
+            "recursion_limit": RECURSION_LIMIT,
+        }
+
+    @cached_property
+    def graph(self) -> Any:
+        return self._graph_for(self.version, self.action_types)
+
+    def begin(self) -> None:
+        """Open a thread that has no checkpoint yet."""
+        self.settle(self.invoke({"messages": [HumanMessage(self.cards.opening(self.run.work_item.external_id))]}))
+
+    def go_on(self) -> None:
+        """Continue from the last checkpoint, wherever a worker left it."""
+        state = self.graph.get_state(self.config)
+        messages = state.values.get("messages", ())
+        if not messages:
+            self.begin()
+        elif state.interrupts:
+            self.settle(_Result(messages, state.interrupts))
+        elif state.next or not self.has_ended(messages):
+            # A task whose writes are saved but not yet in a checkpoint is in `next` no more: the messages tell the truth.
+            self.settle(self.invoke(None))
+        else:
+            self.settle(_Result(messages, ()))
+
+    def invoke(self, given: Any, *, target_now: Record | None = None) -> _Result:
+        """Run the graph until it asks or ends. `sync`: a later checkpoint would lose a decision in a crash."""
+        run = self.run
+        context = RunContext(
+            run_id=run.pk,
+            thread_id=run.thread_id,
+            case=run.work_item.external_id,
+            connector_key=run.agent.connector_key,
+            fingerprint=self.version.fingerprint,
+            worker=self.worker,
+            target_now=target_now,
+        )
+        output = self.graph.invoke(given, self.config, context=context, durability="sync", version="v2")
+        return _Result(output.value.get("messages", ()), output.interrupts)
+
+    def settle(self, result: _Result) -> None:
+        """Write what the thread came to: open questions go before people, an end ends the run."""
+        said = [_plain(each) for each in result.messages]
+        self.run.model = _model_of(result.messages)
+        steps = endings.trace(said, model=self.run.model or "model", writes=frozenset(self.cards.WRITES))
+        if result.interrupts:
+            runs.wait(self.run, questions=self._questions(result.interrupts, said), steps=steps)
+            return
+        proposals = list(Proposal.objects.filter(thread_id=self.run.thread_id).order_by("pk"))
+        ended = endings.outcome(said, {each.tool_call_id: each.state for each in proposals})
+        text = self.cards.text_of(endings.facts(said))
+        runs.end(self.run, ended, steps=steps, proposals=proposals, text=text)
+
+    def hand_over(self, reason: HandOver) -> None:
+        """A person takes over, with what the thread knows so far."""
+        messages = self.graph.get_state(self.config).values.get("messages", ())
+        steps = endings.trace(
+            [_plain(each) for each in messages],
+            model=_model_of(messages) or "model",
+            writes=frozenset(self.cards.WRITES),
+        )
+        runs.end(self.run, Outcome(reason.reason, reason.explanation), steps=steps)
+
+    def _questions(self, interrupts: Sequence[Interrupt], said: Sequence[Said]) -> list[Question]:
+        kinds = {each.key: each for each in self.action_types}
+        found = endings.facts(said)
+        questions = []
+        for each in interrupts:
+            asked = each.value
+            kind = kinds.get(self.cards.WRITES[asked["name"]])
+            if kind is None:
+                raise HandOver(
+                    endings.TECHNICAL, f"{self.run.agent} has no action type {self.cards.WRITES[asked['name']]}."
+                )
+            ask = self.cards.ask(
+                asked["args"],
+                connector_key=self.run.agent.connector_key,
+                case=self.run.work_item.external_id,
+                facts=found,
+                nearest=endings.nearest(said),
+                settings=self.version.settings,
+                watched=kind.watch_fields,
+            )
+            questions.append(
+                Question(
+                    interrupt_id=each.id,
+                    tool_call_id=asked["tool_call_id"],
+                    tool=asked["name"],
+                    action_type=kind,
+                    ask=ask,
+                )
+            )
+        return questions
+
+    def has_ended(self, messages: Sequence[AnyMessage]) -> bool:
+        """The last word was the result of a call that ends the task, or the model's own without a call."""
+        last = messages[-1] if messages else None
+        if isinstance(last, ToolMessage):
+            return last.name in self.cards.ENDS
+        return isinstance(last, AIMessage) and not last.tool_calls
+
+
+def _run(**key: Any) -> Run:
+    run = Run.objects.select_related("agent", "work_item", "agent_version").get(**key)
+    run.agent_version.agent = run.agent
+    return run
+
+
+def _found(run_id: int) -> Run | None:
+    try:
+        return _run(pk=run_id)
+    except Run.DoesNotExist:
+        return None
+
+
+def _guarded(run: Run, graph_for: GraphFor, worker: str, work: Callable[["_Thread"], None]) -> None:
+    """Run one piece of work; whatever goes wrong ends with the run tried again later or with a person."""
+    try:
+        thread = _Thread(run, graph_for, worker)
+        try:
+            work(thread)
+        except HandOver as reason:
+            thread.hand_over(reason)
+        except GraphRecursionError:
+            thread.hand_over(HandOver(endings.TECHNICAL, "The agent went in circles and was stopped."))
+    except Exception as error:
+        pause = runs.put_back(run, error=_in_words(error))
+        logger.exception("run failed", run_id=run.pk, again_in_s=pause and pause.total_seconds())
+
+
+def _resume(outbox_id: int, graph_for: GraphFor, worker: str) -> None:
+    due = ResumeOutbox.objects.filter(state__in=[ResumeOutbox.State.NEW, ResumeOutbox.State.HANDED])
+    answer = due.select_related("proposal__action_type").filter(pk=outbox_id).first()
+    if answer is None:
+        return
+    run = _run(thread_id=answer.thread_id)
+    thread = _Thread(run, graph_for, worker)
+    state = thread.graph.get_state(thread.config)
+    asked = {each.id: each for each in state.interrupts}
+    if answer.interrupt_id not in asked:
+        _answered_before(thread, outbox.ready_answer(outbox_id), state)
+        return
+    problem = _misfit(thread, answer, asked[answer.interrupt_id])
+    if problem:
+        outbox.park(outbox.ready_answer(outbox_id).pk, error=problem)
+        return
+    try:
+        target_now = _target_now(answer.proposal)
+    except ConnectorError as error:
+        # Nothing was handed over: it stays due, is sent again, and expires if the system stays away.
+        outbox.note_failure(outbox_id, error=_in_words(error))
+        return
+    # Looks once more, under the row's lock, whether the thread may hear this now.
+    handed = outbox.mark_handed(outbox_id)
+    try:
+        result = thread.invoke(Command(resume={answer.interrupt_id: handed.answer}), target_now=target_now)
+        thread.settle(result)
+    except HandOver as reason:
+        thread.hand_over(reason)
+    except OutcomeUnknown as reason:
+        # The question stays open. Once an operator has said what happened, the same answer is sent again.
+        outbox.note_failure(outbox_id, error=_in_words(reason))
+        return
+    except Exception as error:
+        logger.exception("resume failed", outbox_id=outbox_id, attempts=handed.attempts)
+        _failed(handed, error)
+        return
+    outbox.mark_delivered(outbox_id)
+
+
+def _answered_before(thread: _Thread, answer: ResumeOutbox, state: Any) -> None:
+    """The question is no longer open: the thread heard this very answer and its worker died, or the id is dead."""
+    call = answer.proposal.tool_call_id
+    is_between = not state.interrupts and not thread.has_ended(state.values.get("messages", ()))
+    if not is_between and not _has_heard(state, call):
+        outbox.park(answer.pk, error="The question is no longer open on the thread.")
+        return
+    try:
+        thread.go_on()
+    except HandOver as reason:
+        thread.hand_over(reason)
+    except Exception as error:
+        logger.exception("resume failed", outbox_id=answer.pk, attempts=answer.attempts)
+        _failed(answer, error)
+        return
+    if not _has_heard(thread.graph.get_state(thread.config), call):
+        return
+    if answer.state == ResumeOutbox.State.NEW:
+        outbox.mark_handed(answer.pk)
+    outbox.mark_delivered(answer.pk)
+
+
+def _has_heard(state: Any, call_id: str) -> bool:
+    messages = state.values.get("messages", ())
+    return any(isinstance(each, ToolMessage) and each.tool_call_id == call_id for each in messages)
+
+
+def _misfit(thread: _Thread, answer: ResumeOutbox, asked: Interrupt) -> str:
+    """Say why an answer must not be handed over: a wrong one would stay in the thread and block every later one."""
+    problem = answer_problem(_tool(thread, asked.value["name"]), answer.answer)
+    if problem:
+        return f"The answer does not fit its question: {problem}"
+    if answer.answer["type"] != "edit":
+        return ""
+    args = answer.answer["edited_action"]["args"]
+    problems = schema_problems(answer.proposal.action_type.args_schema, args)
+    return f"The edited arguments do not fit: {problems[0].pointer} {problems[0].message}" if problems else ""
+
+
+def _tool(thread: _Thread, name: str) -> Any:
+    tools = part(thread.run.agent.workflow, "tools").TOOLS
+    return next(each for each in tools if each.name == name)
+
+
+def _target_now(proposal: Proposal) -> Record | None:
+    """R9: read the target again, just before the answer is handed over; only what may be executed needs it."""
+    if proposal.state != Proposed.QUEUED:
+        return None
+    try:
+        return client.read(proposal.target)
+    except NotFound:
+        return Record(target=proposal.target, fields={}, etag="")
+
+
+def _failed(answer: ResumeOutbox, error: Exception) -> None:
+    outbox.note_failure(answer.pk, error=_in_words(error))
+    if answer.attempts >= MAX_HANDED and not isinstance(error, _PASSING):
+        outbox.park(answer.pk, error=_in_words(error))
+
+
+def _plain(message: AnyMessage) -> Said:
+    if isinstance(message, AIMessage):
+        calls = tuple(Call(str(each["id"]), each["name"], each["args"]) for each in message.tool_calls)
+        evidence = message.additional_kwargs.get("evidence") or {}
+        return Said("model", message.text, calls=calls, nearest=tuple(evidence.get("nearest", ())))
+    if isinstance(message, ToolMessage):
+        return Said(
+            "tool",
+            message.text,
+            name=message.name or "",
+            call_id=message.tool_call_id,
+            is_error=message.status == "error",
+            code=str(message.additional_kwargs.get("outcome") or ""),
+        )
+    return Said("user", message.text)
+
+
+def _model_of(messages: Sequence[AnyMessage]) -> str:
+    for each in messages:
+        if isinstance(each, AIMessage):
+            told = each.response_metadata
+            provider, name = told.get("model_provider", ""), told.get("model_name") or told.get("model") or ""
+            return (name if provider in ("", name) else f"{provider}:{name}")[:120]
+    return ""
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]

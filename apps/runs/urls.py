@@ -1,0 +1,14 @@
+from django.urls import URLPattern, URLResolver, path
+
+from apps.runs import views, views_imports
+
+app_name = "runs"
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.runs, name="runs"),
+    path("<int:pk>/", views.run, name="run"),
+    path("handed-over/", views.handed_over, name="handed_over"),
+    path("handed-over/<int:pk>/", views.hand_over, name="hand_over"),
+    path("import/", views_imports.import_work, name="import_work"),
+    path("threads/", views.threads, name="threads"),
+    path("agent/<int:pk>/panel/", views.agent_panel, name="agent-panel"),
+]

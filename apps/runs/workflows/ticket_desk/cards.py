@@ -1,0 +1,145 @@
+"""What people see of this workflow: the opening task, the card of a proposal and the definition of its one write."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from apps.runs.domain.workflow import Ask, Evidence
+from apps.runs.workflows.ticket_desk.scope import priorities_of, queues_of
+
+COLLECTION: Final = "tickets"
+CUSTOMERS: Final = "customers"
+CASE_ARG: Final = "ticket"
+WRITES: Final[Mapping[str, str]] = {"route_ticket": "tickets.route"}
+"""Each write tool and the action type that people decide about."""
+ENDS: Final = frozenset({"route_ticket", "hand_over"})
+"""A call of these ends the run and stands alone in its turn."""
+ROUTED: Final = "routed"
+"""The desk's status of a ticket that has its queue."""
+CONFIDENCE: Final = "confidence"
+"""Said by the model about its call; not a part of the action, so not in its digest."""
+NEAREST_SHOWN: Final = 3
+_FACTS: Final = ("name", "plan", "site", "seats", "devices", "contact", "note")
+
+
+def opening(case: str) -> str:
+    """The first message of every thread."""
+    return f"Route ticket {case}."
+
+
+def target(connector_key: str, case: str) -> str:
+    return f"{connector_key}:{COLLECTION}/{case}"
+
+
+def changes(queue: str, priority: str, reply: str) -> dict[str, Any]:
+    """What routing writes to the ticket, whoever decided it."""
+    return {"queue": queue, "priority": priority, "reply": reply, "status": ROUTED}
+
+
+def ask(
+    args: Mapping[str, Any],
+    *,
+    connector_key: str,
+    case: str,
+    facts: Mapping[str, str],
+    nearest: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    watched: Sequence[str],
+) -> Ask:
+    """Build the card of a route from its typed arguments and from what the tools read."""
+    ticket = _fields(facts.get("read_ticket"))
+    customer = _fields(facts.get("look_up_customer"))
+    said = {key: value for key, value in args.items() if key != CONFIDENCE}
+    after = {**ticket, **changes(*(args.get(key) for key in ("queue", "priority", "reply")))}  # type: ignore[arg-type]
+    shown = list(dict.fromkeys([*watched, "queue", "priority", "status", "reply"]))
+    names = {each["key"]: each.get("name") or each["key"] for each in queues_of(settings)}
+    queue = names.get(str(args.get("queue")), args.get("queue"))
+    return Ask(
+        args=said,
+        target=target(connector_key, case),
+        subject=f"customer/{ticket['customer']}" if ticket.get("customer") else "",
+        title=f"Route {case} to {queue}, priority {args.get('priority')}",
+        confidence=_share(args.get(CONFIDENCE)),
+        state_proposed={key: ticket.get(key) for key in shown},
+        state_if_approved={key: after.get(key) for key in shown},
+        evidence=_evidence(target(connector_key, case), ticket, customer, nearest, names),
+        agent_text=str(args.get("reply") or ""),
+    )
+
+
+def text_of(facts: Mapping[str, str]) -> str:
+    """The customer's own words, from which precedents are learned."""
+    return str(_fields(facts.get("read_ticket")).get("text") or "")
+
+
+def action_types(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Keyword arguments for agents.actions.define_action_type: what an agent on this workflow may ask for."""
+    text = {"type": "string", "minLength": 1}
+    return [
+        {
+            "key": "tickets.route",
+            "name": "Route a ticket",
+            "args_schema": {
+                "type": "object",
+                "properties": {
+                    "ticket": {"title": "Ticket", **text, "maxLength": 120},
+                    "queue": {
+                        "title": "Queue",
+                        "type": "string",
+                        "enum": [each["key"] for each in queues_of(settings)],
+                    },
+                    "priority": {"title": "Priority", "type": "string", "enum": list(priorities_of(settings))},
+                    "reply": {"title": "Reply", "type": "string", "maxLength": 4000},
+                },
+                "required": ["ticket", "queue", "priority", "reply"],
+                "additionalProperties": False,
+            },
+            "editable_fields": ["queue", "priority", "reply"],
+            "materiality": {"ticket": 1.0, "queue": 1.0, "priority": 0.5, "reply": 0.1},
+            "watch_fields": ["queue", "priority", "status", "text"],
+            "consequence": "Approving moves {ticket} to {queue} with priority {priority} and stores the reply; it can be moved again.",
+            "risk_class": "low",
+            "reversibility": "reversible",
+        }
+    ]
+
+
+def _fields(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _share(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        return None
+    return float(value)
+
+
+def _evidence(
+    source: str,
+    ticket: Mapping[str, Any],
+    customer: Mapping[str, Any],
+    nearest: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+) -> tuple[Evidence, ...]:
+    found = [Evidence("Ticket", _told(ticket), source)]
+    for each in nearest[:NEAREST_SHOWN]:
+        where = names.get(str(each.get("queue")), each.get("queue")) or "out of scope"
+        label = f"Precedent: {where}, {float(each.get('similarity') or 0):.0%} alike"
+        found.append(Evidence(label, str(each.get("text") or "")[:600], str(each.get("source") or "")))
+    if customer:
+        facts = "; ".join(f"{key} {_plain(customer[key])}" for key in _FACTS if customer.get(key))
+        connector_key = source.partition(":")[0]
+        found.append(Evidence("Customer", facts, f"{connector_key}:{CUSTOMERS}/{ticket.get('customer')}"))
+    return tuple(found)
+
+
+def _told(ticket: Mapping[str, Any]) -> str:
+    return "\n\n".join(str(ticket[key]) for key in ("subject", "text") if ticket.get(key))[:8000]
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
