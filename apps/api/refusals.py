@@ -1,0 +1,109 @@
+"""Every error of the JSON door has one shape: {"code", "message", "pointer"?, "problems"?, "current"?}."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from apps.accounts.access import Forbidden, Hidden
+from apps.accounts.middleware import record_refusal
+from apps.approvals.domain.edit import pointer
+from apps.approvals.errors import BadArgs, Refused
+from apps.approvals.models import Proposal
+from apps.audit.domain.canonical import CanonicalError
+
+
+def answer_refusals(api: NinjaAPI) -> None:
+    """Teach an API to answer what our verbs raise."""
+    api.add_exception_handler(Refused, _refused(api))
+    api.add_exception_handler(Http404, _not_found(api))
+    api.add_exception_handler(PermissionDenied, _forbidden(api))
+    api.add_exception_handler(AuthenticationError, _signed_out(api))
+    api.add_exception_handler(ValidationError, _misshapen(api))
+    api.add_exception_handler(HttpError, _unreadable(api))
+
+
+def _refused(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, refusal: Refused) -> HttpResponse:
+        body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+        if refusal.pointer:
+            body["pointer"] = refusal.pointer
+        if isinstance(refusal, BadArgs):
+            body["problems"] = [
+                {"code": each.code, "pointer": each.pointer, "message": each.message} for each in refusal.problems
+            ]
+        if refusal.status == HTTPStatus.CONFLICT:
+            body["current"] = _current(request)
+        return api.create_response(request, body, status=refusal.status)
+
+    return handle
+
+
+def _not_found(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, error: Http404) -> HttpResponse:
+        if isinstance(error, Hidden):
+            record_refusal(request, error)
+        body = {"code": "not_found", "message": "There is no such proposal."}
+        return api.create_response(request, body, status=HTTPStatus.NOT_FOUND)
+
+    return handle
+
+
+def _forbidden(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
+        record_refusal(request, error)
+        who = f" It comes with the role {' or '.join(error.roles)}." if isinstance(error, Forbidden) else ""
+        body = {"code": "forbidden", "message": f"You may not do this. Nothing changed.{who}"}
+        return api.create_response(request, body, status=HTTPStatus.FORBIDDEN)
+
+    return handle
+
+
+def _signed_out(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+        body = {"code": "signed_out", "message": "Sign in first. Nothing changed."}
+        return api.create_response(request, body, status=HTTPStatus.UNAUTHORIZED)
+
+    return handle
+
+
+def _misshapen(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, error: ValidationError) -> HttpResponse:
+        # The first two parts say which parameter of ours it was; the rest is the place in what was sent.
+        problems = [
+            {"code": "bad_request", "pointer": pointer(each["loc"][2:]), "message": f"{each['msg']}."}
+            for each in error.errors
+        ]
+        body = {**problems[0], "problems": problems}
+        return api.create_response(request, body, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    return handle
+
+
+def _unreadable(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, error: HttpError) -> HttpResponse:
+        cause = error.__cause__
+        if isinstance(cause, CanonicalError):
+            place = cause.pointer.removeprefix("/args")
+            body = {"code": "bad_args", "message": f"{cause}. Nothing changed.", "pointer": place}
+            return api.create_response(request, body, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        codes = {HTTPStatus.BAD_REQUEST: "bad_json", HTTPStatus.FORBIDDEN: "csrf"}
+        words = {
+            HTTPStatus.BAD_REQUEST: "The body is not JSON. Nothing changed.",
+            HTTPStatus.FORBIDDEN: "The CSRF token is missing or wrong. Nothing changed.",
+        }
+        status = HTTPStatus(error.status_code)
+        body = {"code": codes.get(status, "refused"), "message": words.get(status, str(error))}
+        return api.create_response(request, body, status=status)
+
+    return handle
+
+
+def _current(request: HttpRequest) -> dict[str, Any] | None:
+    """Say where the proposal of this address stands; whoever gets here may see it."""
+    kwargs = request.resolver_match.kwargs if request.resolver_match else {}
+    row = Proposal.objects.filter(pk=kwargs.get("proposal_id") or 0).first()
+    return None if row is None else {"id": row.pk, "state": row.state, "version": row.version, "digest": row.digest}
