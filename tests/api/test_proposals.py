@@ -1,0 +1,237 @@
+"""The JSON door to the inbox: the same verdicts, the same refusals, with a person's session."""
+
+import json
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import Role
+from apps.approvals.models import Decision, Proposal
+from apps.audit.models import AuditEvent
+from tests.factories.approvals import ROUTE_ARGS, decide, make_proposal
+
+DECIDE_KEYS = {"id", "state", "version", "digest", "execute_after", "replayed"}
+
+
+@pytest.fixture
+def card(team, ada):
+    from apps.audit.clock import clock
+
+    return make_proposal(team, ada, at=clock(), policy={"undo_s": 15})
+
+
+@pytest.fixture
+def as_ben(client, ben):
+    client.force_login(ben)
+    return client
+
+
+def post(client, row, body, **extra):
+    text = body if isinstance(body, str) else json.dumps(body)
+    return client.post(reverse("api:decide", args=[row.pk]), text, content_type="application/json", **extra)
+
+
+def verdict_on(row, verdict="approve", **extra):
+    return {"verdict": verdict, "version": row.version, "digest": row.digest, **extra}
+
+
+def test_an_approval_answers_as_documented(as_ben, card):
+    response = post(as_ben, card, verdict_on(card))
+
+    told = response.json()
+    row = Proposal.objects.get(pk=card.pk)
+    assert (response.status_code, set(told)) == (200, DECIDE_KEYS)
+    assert (told["id"], told["state"], told["version"], told["replayed"]) == (card.pk, "queued", 2, False)
+    assert told["digest"] == row.digest
+    assert told["execute_after"].startswith(f"{row.execute_after:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_the_channel_is_kept(as_ben, card):
+    post(as_ben, card, verdict_on(card))
+
+    assert Decision.objects.get().channel == "api"
+
+
+def test_the_same_verdict_twice_is_a_replay_and_the_opposite_is_refused(as_ben, card):
+    post(as_ben, card, verdict_on(card))
+
+    again = post(as_ben, card, verdict_on(card))
+    opposite = post(as_ben, card, verdict_on(card, "reject", reason="Changed my mind"))
+
+    assert (again.status_code, again.json()["replayed"]) == (200, True)
+    assert (opposite.status_code, opposite.json()["code"]) == (409, "already_decided")
+    assert opposite.json()["current"] == {
+        "id": card.pk,
+        "state": "queued",
+        "version": 2,
+        "digest": card.digest,
+    }
+
+
+def test_a_card_that_changed_is_refused_with_where_it_stands(as_ben, card):
+    response = post(as_ben, card, {**verdict_on(card), "version": 9})
+
+    assert (response.status_code, response.json()["code"]) == (409, "changed")
+    assert response.json()["message"].startswith("This card changed while you read it.")
+    assert response.json()["current"]["version"] == 1
+
+
+def test_a_typed_target_confirms_it(as_ben, card):
+    assert post(as_ben, card, verdict_on(card, confirm="T-1001")).status_code == 200
+
+
+def test_an_edit_changes_the_arguments(as_ben, card):
+    response = post(as_ben, card, verdict_on(card, "edit", args={**ROUTE_ARGS, "queue": "network"}))
+
+    assert response.status_code == 200
+    assert Proposal.objects.get(pk=card.pk).args["queue"] == "network"
+    assert response.json()["digest"] != card.digest
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "pointer"),
+    [
+        ({"verdict": "edit", "args": {**ROUTE_ARGS, "evil": 1}}, "bad_args", "/evil"),
+        ({"verdict": "edit", "args": {**ROUTE_ARGS, "queue": 25}}, "bad_args", "/queue"),
+        ({"verdict": "edit", "args": {**ROUTE_ARGS, "ticket": "T-9"}}, "not_editable", "/ticket"),
+        ({"verdict": "edit", "args": ROUTE_ARGS}, "no_change", None),
+        ({"verdict": "edit"}, "bad_verdict", "/args"),
+        ({"verdict": "maybe"}, "bad_verdict", "/verdict"),
+        ({"verdict": "reject", "reason": "no"}, "bad_reason", "/reason"),
+        ({"confirm": "T-9"}, "bad_confirm", "/confirm"),
+        ({"version": "1"}, "bad_request", "/version"),
+        ({"surprise": True}, "bad_request", "/surprise"),
+    ],
+)
+def test_a_bad_request_says_what_and_where(as_ben, card, extra, code, pointer):
+    response = post(as_ben, card, {**verdict_on(card), **extra})
+
+    told = response.json()
+    assert (response.status_code, told["code"], told.get("pointer")) == (422, code, pointer)
+    assert Proposal.objects.get(pk=card.pk).state == "pending"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("", 422, "bad_request"),
+        ("{", 400, "bad_json"),
+        ('{"verdict":"edit","version":1,"digest":"x","args":{"amount":NaN}}', 422, "bad_args"),
+        ('{"verdict":"approve","verdict":"reject","version":1,"digest":"x"}', 422, "bad_args"),
+        ('{"verdict":"edit","version":1,"digest":"x","args":{"amount":9007199254740992}}', 422, "bad_args"),
+    ],
+)
+def test_only_exact_json_is_read(as_ben, card, body, status, code):
+    response = post(as_ben, card, body)
+
+    assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+class TestWhoGetsIn:
+    def test_a_stranger_is_asked_to_sign_in(self, client, card):
+        response = post(client, card, verdict_on(card))
+
+        assert (response.status_code, response.json()["code"]) == (401, "signed_out")
+
+    def test_an_outsider_learns_nothing_whatever_they_send(self, client, eve, card):
+        client.force_login(eve)
+
+        answers = [
+            post(client, card, verdict_on(card)),
+            post(client, card, "{"),
+            client.get(reverse("api:proposal", args=[card.pk])),
+        ]
+        unknown = client.get(reverse("api:proposal", args=[card.pk + 1]))
+
+        assert {(each.status_code, each.json()["code"]) for each in answers} == {(404, "not_found")}
+        assert unknown.json() == answers[0].json()
+        assert AuditEvent.objects.filter(action="access.refused", actor=eve.actor).exists()
+
+    def test_a_member_without_the_right_is_told_who_has_it(self, client, olga, card):
+        client.force_login(olga)
+
+        response = post(client, card, verdict_on(card))
+
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+        assert "reviewer" in response.json()["message"]
+
+    def test_the_agents_owner_never_decides(self, client, ada, team, card):
+        ada.memberships.create(team=team, role=Role.REVIEWER)
+        client.force_login(ada)
+
+        response = post(client, card, verdict_on(card))
+
+        assert response.status_code == 403
+        assert response.json() == {"code": "self_approval", "message": "Someone else must decide this one."}
+
+    def test_a_page_of_another_site_cannot_decide(self, ben, card):
+        forger = Client(enforce_csrf_checks=True)
+        forger.force_login(ben)
+
+        response = post(forger, card, verdict_on(card))
+
+        assert (response.status_code, response.json()["code"]) == (403, "csrf")
+        assert Proposal.objects.get(pk=card.pk).state == "pending"
+
+    def test_with_the_pages_token_it_works(self, ben, card):
+        honest = Client(enforce_csrf_checks=True)
+        honest.force_login(ben)
+        honest.get("/me/")
+
+        response = post(honest, card, verdict_on(card), headers={"X-CSRFToken": honest.cookies["csrftoken"].value})
+
+        assert response.status_code == 200
+
+    @pytest.mark.parametrize("who", ["dev", "max_"])
+    def test_those_without_the_inbox_see_no_list(self, request, client, card, who):
+        client.force_login(request.getfixturevalue(who))
+
+        assert client.get(reverse("api:proposals")).status_code == 403
+
+
+class TestReading:
+    def test_the_list_is_what_waits_in_the_persons_teams(self, as_ben, card):
+        told = as_ben.get(reverse("api:proposals")).json()
+
+        assert [(row["id"], row["version"], row["digest"]) for row in told["items"]] == [(card.pk, 1, card.digest)]
+        assert (told["waiting"], told["items"][0]["may_decide"]) == (1, True)
+
+    def test_an_outsiders_list_is_empty(self, client, eve, card):
+        client.force_login(eve)
+
+        assert client.get(reverse("api:proposals")).json()["items"] == []
+
+    def test_a_card_carries_what_a_verdict_needs(self, as_ben, card):
+        told = as_ben.get(reverse("api:proposal", args=[card.pk])).json()
+
+        assert (
+            post(as_ben, card, {"verdict": "approve", **{k: told[k] for k in ("version", "digest")}}).status_code == 200
+        )
+        assert told["args"] == ROUTE_ARGS
+        assert told["consequence"] == "Approving moves desk:tickets/T-1001 to billing with priority normal."
+
+    def test_a_decided_card_tells_its_history(self, as_ben, ben, card):
+        decide(card, ben, at=None)
+
+        told = as_ben.get(reverse("api:proposal", args=[card.pk])).json()
+
+        assert [(line["verdict"], line["by"]) for line in told["history"]] == [("approve", "Ben")]
+        assert told["may_undo"]
+
+
+class TestDescription:
+    def test_it_describes_itself_to_those_who_are_signed_in(self, as_ben):
+        described = as_ben.get("/api/v1/openapi.json").json()
+
+        assert set(described["paths"]) == {
+            "/api/v1/proposals",
+            "/api/v1/proposals/{proposal_id}",
+            "/api/v1/proposals/{proposal_id}/decide",
+        }
+
+    def test_strangers_are_led_to_the_door(self, client):
+        assert client.get("/api/v1/openapi.json").status_code == 302
+
+    def test_there_is_no_page_with_foreign_scripts(self, as_ben):
+        assert as_ben.get("/api/v1/docs").status_code == 404

@@ -1,0 +1,160 @@
+"""What happens by the clock, and what an inspection finds."""
+
+from datetime import timedelta
+from io import StringIO
+
+import psycopg
+import pytest
+from celery import current_app
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from apps.approvals import checking, tasks
+from apps.approvals.actions import claims, undoing
+from apps.approvals.actions.execution import consume, record_outcome
+from apps.approvals.models import Proposal, ResumeOutbox
+from apps.audit.clock import clock
+from apps.connectors.models import ActionExecution
+from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_proposal
+
+SWEEPS = ["approvals.sweep_expiry", "approvals.sweep_outbox", "approvals.sweep_claims", "approvals.sweep_executions"]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Catch what goes to the broker: the network's edge."""
+    messages = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, args, **options: messages.append((name, args)))
+    return messages
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_is_in_the_periodic_table_and_registered(name):
+    assert name in {entry["task"] for entry in current_app.conf.beat_schedule.values()}
+    assert name in current_app.tasks
+
+
+def test_the_expiry_sweep_closes_what_is_over(team, ada):
+    row = make_proposal(team, ada, at=TEN)
+
+    tasks.sweep_expiry()
+
+    row.refresh_from_db()
+    assert row.state == "expired"
+
+
+def test_the_claim_sweep_gives_back_what_was_forgotten(team, ada, ben):
+    now = clock()
+    row = make_proposal(team, ada, at=now - timedelta(minutes=10))
+    claims.claim(row.pk, actor=ben, at=now - timedelta(minutes=6))
+
+    tasks.sweep_claims()
+
+    row.refresh_from_db()
+    assert row.state == "pending"
+
+
+def test_the_outbox_sweep_sends_late_answers_by_name(team, ada, ben, sent):
+    now = clock()
+    row = make_proposal(team, ada, at=now - timedelta(minutes=5))
+    decide(row, ben, "reject", at=now - timedelta(minutes=1))
+
+    tasks.sweep_outbox()
+    tasks.sweep_outbox()
+
+    assert sent == [("runs.resume", [ResumeOutbox.objects.get().pk])]
+
+
+def test_the_execution_sweep_marks_what_lost_its_worker(team, ada, ben):
+    row = _running(team, ada, ben)
+
+    tasks.sweep_executions()
+
+    row.refresh_from_db()
+    assert row.state == "unknown"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_beat_changes_nothing(team, ada):
+    row = make_proposal(team, ada, at=TEN)
+    other = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": None}, autocommit=True)
+    other.execute("SELECT pg_advisory_lock(hashtextextended('approvals.sweep_expiry', 0))")
+
+    tasks.sweep_expiry()
+
+    other.execute("SELECT pg_advisory_unlock_all()")
+    other.close()
+    row.refresh_from_db()
+    assert row.state == "pending"
+
+
+def test_an_answer_is_sent_on_commit(team, ada, ben, sent, django_capture_on_commit_callbacks):
+    row = make_proposal(team, ada)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        decide(row, ben, "reject")
+
+    assert sent == [("runs.resume", [ResumeOutbox.objects.get().pk])]
+
+
+class TestCheck:
+    def test_a_whole_life_agrees(self, team, ada, ben):
+        edited = make_proposal(team, ada)
+        decide(edited, ben, "edit", args={**ROUTE_ARGS, "queue": "network"})
+        undoing.undo(edited.pk, actor=ben, at=TEN)
+        for verdict in ("approve", "reject", "ask"):
+            decide(make_proposal(team, ada), ben, verdict)
+        make_proposal(team, ada, args={"evil": 1})
+        row = _running(team, ada, ben)
+        record_outcome(row.pk, state="succeeded", execution=ActionExecution.objects.get(), at=TEN)
+        out = StringIO()
+
+        call_command("check_approvals", stdout=out)
+
+        assert "agree" in out.getvalue()
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"args": {"queue": "network"}}, "its digest is not that of its arguments"),
+            ({"state": "succeeded"}, "the ledger does not know it"),
+            ({"state": "rejected"}, "without such a decision"),
+            ({"state": "pending"}, "has a final decision"),
+            ({"approvals_given": 2}, "not those that people gave"),
+            ({"digest": "sha256:" + "0" * 64}, "what was decided is not what it says now"),
+        ],
+    )
+    def test_it_finds_what_was_tampered_with(self, team, ada, ben, change, says):
+        row = decide(make_proposal(team, ada), ben).proposal
+        Proposal.objects.filter(pk=row.pk).update(**change)
+        err = StringIO()
+
+        with pytest.raises(CommandError) as failed:
+            call_command("check_approvals", stderr=err)
+
+        assert failed.value.returncode == 1
+        assert says in err.getvalue()
+
+    @pytest.mark.parametrize("state", ["done", "failed", "unknown"])
+    def test_it_finds_a_ledger_that_says_otherwise(self, team, ada, ben, state):
+        row = _running(team, ada, ben)
+        ActionExecution.objects.update(state=state)
+
+        assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [
+            (row.pk, f"the ledger says {state}, and it says otherwise")
+        ]
+
+    def test_it_finds_a_write_that_nobody_proposed(self, team, ada, ben):
+        _running(team, ada, ben)
+        ActionExecution.objects.update(proposal_id_value=4711)
+
+        assert (4711, "the ledger names it, and there is no such proposal") in {
+            (each.proposal_id, each.what) for each in checking.mismatches()
+        }
+
+
+def _running(team, ada, ben):
+    row = decide(make_proposal(team, ada, policy={"undo_s": 0}), ben).proposal
+    facts = {"args": row.args, "fingerprint": row.agent_version.fingerprint, "state_now": {"status": "open"}}
+    consume(row.pk, worker="w", at=TEN, **facts)
+    return row

@@ -1,0 +1,163 @@
+"""The main journey in real Chromium: tickets arrive, a reviewer decides by keyboard, the desk changes, the budget and the portfolio move."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.xdist_group("browser")]
+
+# maplibre inside plotly.js tries to add its own style; the policy stops it, and no chart of ours needs it.
+KNOWN_REPORT = "Applying inline style violates the following Content Security Policy directive"
+DECISIONS = 10
+PATIENCE = 60_000
+
+REVIEWER_PAGES = [
+    "/inbox/",
+    "/inbox/history/",
+    "/inbox/reconcile/",
+    "/runs/",
+    "/runs/handed-over/",
+    "/agents/",
+    "/slo/",
+    "/me/",
+]
+PAGES = [
+    *[("Rhea Moran", path) for path in REVIEWER_PAGES],
+    *[("Tamsin Cole", path) for path in ("/programs/", "/programs/new/", "/oncall/")],
+    ("Edith Vance", "/portfolio/"),
+    *[
+        ("Ilja Novak", path)
+        for path in ("/people/", "/connectors/", "/connectors/connect/", "/agents/new/", "/agents/stop/")
+    ],
+    *[("Aurora Sato", path) for path in ("/audit/",)],
+    *[("Oskar Lind", path) for path in ("/runs/import/", "/runs/threads/")],
+]
+
+
+def decided_in_portfolio(page, house):
+    page.goto(f"{house.url}/portfolio/")
+    row = page.get_by_role("row", name=re.compile("^Ticket desk"))
+    return int(row.locator("[id^=decided-]").inner_text().replace(",", ""))
+
+
+def counted(page, house):
+    page.goto(f"{house.url}/slo/")
+    row = page.get_by_role("row", name=re.compile("Ticket desk.*Agreement"))
+    return int(row.locator("td.num").first.inner_text().split("/")[1].replace(",", ""))
+
+
+def test_a_reviewer_decides_ten_by_keyboard_and_everything_above_moves(house, sign_in):
+    executive = sign_in("Edith Vance")
+    decided_before = decided_in_portfolio(executive, house)
+    reviewer = sign_in("Rhea Moran")
+    counted_before = counted(reviewer, house)
+    reviewer.goto(f"{house.url}/inbox/")
+    reviewer.locator("#detail .verdict").wait_for(timeout=PATIENCE)
+
+    titles = []
+    for number in range(DECISIONS):
+        title = reviewer.locator("#detail h2[data-focus]").inner_text()
+        titles.append(title)
+        if number == DECISIONS - 1:
+            reviewer.keyboard.press("r")
+            reviewer.locator("#reject-reason").fill("This belongs to another queue.")
+            reviewer.locator("#reject button[value=reject]").click()
+        else:
+            reviewer.keyboard.press("a")
+        reviewer.locator("#last-verdict", has_text=title).wait_for(timeout=PATIENCE)
+        reviewer.locator("#detail .verdict").wait_for(timeout=PATIENCE)
+
+    tickets = [re.search(r"T-\d+", title).group() for title in titles]
+    assert len(set(tickets)) == DECISIONS
+    written = _journal_of(house, set(tickets[:-1]))
+    assert sorted(row["id"] for row in written) == sorted(tickets[:-1])
+    assert tickets[-1] not in {row["id"] for row in _journal(house)}
+    desk = reviewer.context.new_page()
+    desk.goto(f"{house.desk}/t/{tickets[0]}")
+    assert "routed" in desk.content().lower()
+    _eventually(lambda: counted(reviewer, house) == counted_before + DECISIONS, reviewer)
+    assert decided_in_portfolio(executive, house) == decided_before + DECISIONS
+    assert [said for said in reviewer.reports + executive.reports if not said.startswith(KNOWN_REPORT)] == []
+
+
+def test_an_undone_approval_waits_again_and_nothing_is_written(house, sign_in):
+    reviewer = sign_in("Rhea Moran")
+    reviewer.goto(f"{house.url}/inbox/")
+    reviewer.locator("#detail .verdict").wait_for(timeout=PATIENCE)
+    title = reviewer.locator("#detail h2[data-focus]").inner_text()
+
+    reviewer.keyboard.press("a")
+    reviewer.locator("#last-verdict", has_text=title).wait_for(timeout=PATIENCE)
+    reviewer.keyboard.press("z")
+
+    reviewer.get_by_text("Taken back. Nothing was executed; it waits again.").wait_for(timeout=PATIENCE)
+    assert re.search(r"T-\d+", title).group() not in {row["id"] for row in _journal(house)}
+
+
+def test_a_reviewer_closes_a_hand_over(house, sign_in):
+    reviewer = sign_in("Rhea Moran")
+    reviewer.goto(f"{house.url}/runs/handed-over/")
+    _eventually(lambda: _reloaded(reviewer).locator("a[href^='/runs/handed-over/']").count() > 0, reviewer)
+
+    assert reviewer.get_by_text(re.compile("Not sure|Outside its scope")).count() > 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_and_nothing_scrolls_sideways_on_any_page(house, sign_in, theme):
+    faults = []
+    pages = {}
+    for person, path in PAGES:
+        page = pages.setdefault(person, None) or sign_in(person, theme=theme)
+        pages[person] = page
+        page.set_viewport_size({"width": 1280, "height": 900})
+        answer = page.goto(f"{house.url}{path}")
+        if answer.status != 200:
+            faults.append((path, f"answered {answer.status}"))
+            continue
+        found = Axe().run(page).response["violations"]
+        faults += [(path, each["id"], [node["target"] for node in each["nodes"]][:3]) for each in found]
+        page.set_viewport_size({"width": 320, "height": 800})
+        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+            faults.append((path, "scrolls sideways at 320 px"))
+
+    assert faults == []
+
+
+def _journal(house):
+    import sqlite3
+
+    store = house.log.parent / "var" / "desk" / "desk.sqlite3"
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+        rows = database.execute("SELECT id, actor FROM journal").fetchall()
+    return [{"id": row[0], "actor": row[1]} for row in rows]
+
+
+def _journal_of(house, tickets):
+    found = []
+
+    def all_there():
+        found[:] = [row for row in _journal(house) if row["id"] in tickets]
+        return {row["id"] for row in found} == tickets
+
+    _eventually(all_there)
+    return found
+
+
+def _reloaded(page):
+    page.reload()
+    return page
+
+
+def _eventually(holds, page=None):
+    """Ask again until it holds; the clock of the house moves on by itself."""
+    import time
+
+    deadline = time.monotonic() + 150
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail("It did not come true in 150 s.")
+        if page is not None:
+            page.wait_for_timeout(1_000)
+        else:
+            time.sleep(0.5)

@@ -1,0 +1,77 @@
+"""Gives every test its servers and fast settings. Loaded before Django reads its settings, by the controller and by each worker of xdist alike."""
+
+import base64
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+
+from config.stack import embedded
+
+pytest_plugins = ["tests.plugins"]
+ROOT = Path(__file__).resolve().parent.parent
+
+_servers = contextlib.ExitStack()
+
+
+def _prepare_environment() -> None:
+    defaults = {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "VAR_DIR": str(ROOT / ".var" / "test"),
+        "SECRET_KEY": "tests-only-" + "0123456789" * 5,
+        "CREDENTIAL_KEY": base64.b64encode(bytes(range(32))).decode(),
+        "PLAIN_HTTP": "1",
+        "LOG_LEVEL": "WARNING",
+        # Hashing 5 MB of plotly.js once per worker would cost more than the tests.
+        "STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    # WhiteNoise warns, and warnings are errors, when the folder of collected files is missing.
+    (Path(os.environ["VAR_DIR"]) / "static").mkdir(parents=True, exist_ok=True)
+    # Names DATABASE_URL and CELERY_BROKER_URL unless they are given; workers of xdist inherit them from the controller.
+    _servers.enter_context(embedded.servers(durable=False))
+
+
+_prepare_environment()
+# pytest-django reads its settings before any conftest; without a settings module in its ini file it leaves this to us.
+django.setup()
+
+
+def pytest_unconfigure() -> None:
+    _servers.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast_passwords() -> Iterator[None]:
+    from django.test import override_settings
+
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_only() -> Iterator[None]:
+    """Refuse every connection that would leave this machine, so that no test depends on a network."""
+    connect = socket.socket.connect
+
+    def connect_nearby(self, address):
+        if self.family in {socket.AF_INET, socket.AF_INET6} and not _is_loopback(address[0]):
+            raise RuntimeError(f"A test tried to reach {address[0]}; only loopback and unix sockets are allowed.")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_nearby)
+        yield
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

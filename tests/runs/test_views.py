@@ -1,0 +1,211 @@
+import pytest
+from django.urls import reverse
+
+from apps.runs.models import Run, Step, WorkItem
+from tests.factories.connectors import make_connector
+from tests.factories.runs import CUSTOMER, TICKET, make_desk_agent, make_handed_over, make_run
+
+CHOICE = {"queue": "login", "priority": "high", "reply": "We call you.", "etag": ""}
+HTMX = {"HTTP_HX_REQUEST": "true"}
+
+
+@pytest.fixture
+def quiet_agent(db, team, ada):
+    """An agent whose system nobody can reach."""
+    make_connector(team, key="desk")
+    return make_desk_agent(team, ada, taught=False)
+
+
+@pytest.fixture
+def agent(db, desk, desk_connector, team, ada):
+    desk.load(tickets=[TICKET], customers=[CUSTOMER])
+    return make_desk_agent(team, ada)
+
+
+def test_the_list_says_how_many_wait_and_why(client, ben, quiet_agent):
+    make_handed_over(quiet_agent, "T-1", reason="out_of_scope", text="This is about a refund.")
+    make_handed_over(quiet_agent, "T-2")
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:handed_over")).content.decode()
+
+    assert "2 cases wait for a person" in page
+    assert "Outside its scope" in page
+    assert "This is about a refund." in page
+    assert "Not sure (1)" in page
+
+
+def test_the_list_can_be_narrowed_to_one_reason(client, ben, quiet_agent):
+    make_handed_over(quiet_agent, "T-1", reason="out_of_scope")
+    make_handed_over(quiet_agent, "T-2")
+    client.force_login(ben)
+
+    part = client.get(reverse("runs:handed_over"), {"reason": "out_of_scope"}, **HTMX).content.decode()
+
+    assert "T-1" in part
+    assert "T-2" not in part
+    assert "<html" not in part
+
+
+def test_an_empty_list_is_good_news(client, ben, quiet_agent):
+    client.force_login(ben)
+
+    assert b"All clear" in client.get(reverse("runs:handed_over")).content
+
+
+def test_closing_a_case_opens_the_next_one(client, ben, agent, desk):
+    item, _ = make_handed_over(agent, "T-1")
+    other, _ = make_handed_over(agent, "T-2")
+    client.force_login(ben)
+
+    answer = client.post(reverse("runs:hand_over", args=[item.pk]), CHOICE)
+
+    item.refresh_from_db()
+    assert answer.url == reverse("runs:hand_over", args=[other.pk])
+    assert item.state == WorkItem.State.DONE
+    assert desk.ticket("T-1")["queue"] == "login"
+
+
+def test_the_case_shows_the_customers_words_and_the_agents_reason(client, ben, agent):
+    item, _ = make_handed_over(agent, text="No decided case is near this one.")
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:hand_over", args=[item.pk])).content.decode()
+
+    assert TICKET["text"] in page
+    assert "No decided case is near this one." in page
+    assert "What you choose is written in your name" in page
+
+
+def test_a_conflict_is_told_with_the_case_as_it_stands_now_and_the_choice_kept(client, ben, agent, desk):
+    item, _ = make_handed_over(agent)
+    client.force_login(ben)
+    desk.edit("T-1", queue="printing")
+
+    answer = client.post(reverse("runs:hand_over", args=[item.pk]), CHOICE | {"etag": '"1"'}, **HTMX)
+
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert "Somebody changed this case" in page
+    assert "<dd>printing</dd>" in page
+    assert "We call you." in page
+    assert 'value="&quot;2&quot;"' in page
+
+
+def test_a_missing_choice_is_asked_for(client, ben, agent, desk):
+    item, _ = make_handed_over(agent)
+    client.force_login(ben)
+
+    answer = client.post(reverse("runs:hand_over", args=[item.pk]), CHOICE | {"queue": ""}, **HTMX)
+
+    assert answer.status_code == 422
+    assert desk.journal() == []
+
+
+def test_a_desk_that_cannot_be_read_is_told(client, ben, quiet_agent):
+    item, _ = make_handed_over(quiet_agent)
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:hand_over", args=[item.pk])).content.decode()
+
+    assert "The ticket system cannot be read now." in page
+    assert "Nothing is lost" in page
+
+
+def test_a_closed_case_has_no_form(client, ben, quiet_agent):
+    item, _ = make_handed_over(quiet_agent)
+    WorkItem.objects.filter(pk=item.pk).update(state=WorkItem.State.DONE, closed_by=ben)
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:hand_over", args=[item.pk])).content.decode()
+
+    assert "This case is closed by Ben." in page
+    assert "Write and close" not in page
+
+
+def test_a_run_shows_its_steps(client, ben, quiet_agent):
+    _, run = make_handed_over(quiet_agent)
+    Step.objects.create(
+        run=run,
+        position=2,
+        kind=Step.Kind.MODEL,
+        name="precedent",
+        detail={"calls": [{"name": "read_ticket", "args": {"ticket": "T-1"}}], "text": "<b>hm</b>"},
+    )
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:run", args=[run.pk])).content.decode()
+
+    assert "calls read_ticket: ticket T-1" in page
+    assert "&lt;b&gt;hm&lt;/b&gt;" in page
+    assert "Close it yourself" in page
+
+
+def test_the_list_of_runs_can_be_narrowed_to_a_state(client, ben, quiet_agent):
+    make_run(quiet_agent, "T-1")
+    make_handed_over(quiet_agent, "T-2")
+    client.force_login(ben)
+
+    page = client.get(reverse("runs:runs"), {"state": "queued"}).content.decode()
+
+    assert "T-1" in page
+    assert "T-2" not in page
+
+
+def test_operators_see_what_fails_again_and_again(client, cora, quiet_agent):
+    run = make_run(quiet_agent, "T-1")
+    Run.objects.filter(pk=run.pk).update(last_error="NotSent: nobody there")
+    client.force_login(cora)
+
+    page = client.get(reverse("runs:threads")).content.decode()
+
+    assert "1 thread may need you" in page
+    assert "NotSent: nobody there" in page
+
+
+def test_the_agents_panel_counts_its_work(client, ben, quiet_agent):
+    make_handed_over(quiet_agent, "T-1")
+    make_run(quiet_agent, "T-2")
+    client.force_login(ben)
+
+    panel = client.get(reverse("runs:agent-panel", args=[quiet_agent.pk]), **HTMX).content.decode()
+
+    assert "100%" in panel
+    assert "Queued" in panel
+
+
+@pytest.mark.parametrize("name", ["runs:run", "runs:hand_over", "runs:agent-panel"])
+def test_an_outsider_finds_nothing(client, eve, quiet_agent, name):
+    item, run = make_handed_over(quiet_agent)
+    pk = {"runs:run": run.pk, "runs:hand_over": item.pk, "runs:agent-panel": quiet_agent.pk}[name]
+    client.force_login(eve)
+
+    assert client.get(reverse(name, args=[pk])).status_code == 404
+
+
+def test_an_outsider_sees_no_case_in_a_list(client, eve, quiet_agent):
+    make_handed_over(quiet_agent, "T-4711")
+    client.force_login(eve)
+
+    for name in ("runs:runs", "runs:handed_over", "runs:threads"):
+        assert b"T-4711" not in client.get(reverse(name)).content
+
+
+@pytest.mark.parametrize(
+    ("person", "name"), [("max_", "runs:runs"), ("ada", "runs:handed_over"), ("ben", "runs:threads")]
+)
+def test_a_member_without_the_right_learns_whom_to_ask(client, cast, quiet_agent, person, name):
+    client.force_login(cast[person])
+
+    assert client.get(reverse(name)).status_code == 403
+
+
+def test_the_lists_cost_the_same_however_long_they_are(client, ben, quiet_agent, django_assert_max_num_queries):
+    for number in range(12):
+        make_handed_over(quiet_agent, f"T-{number}")
+    client.force_login(ben)
+
+    with django_assert_max_num_queries(9):
+        client.get(reverse("runs:handed_over"))
+    with django_assert_max_num_queries(8):
+        client.get(reverse("runs:runs"))
