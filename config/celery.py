@@ -1,6 +1,7 @@
 """The Celery application: queues by kind, and the periodic table in one place."""
 
 import os
+from typing import Final
 
 from celery import Celery
 from django.conf import settings
@@ -8,6 +9,22 @@ from kombu import Queue
 
 # `celery -A config` starts here, before Django.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Seconds between two turns of each periodic task.
+PERIODIC: Final = {
+    "config.heartbeat": 15.0,
+    "slo.collect": 5.0,
+    "slo.evaluate": 60.0,
+    "programs.evaluate_gates": 300.0,
+    "approvals.sweep_expiry": 15.0,
+    "approvals.sweep_outbox": 15.0,
+    "approvals.sweep_claims": 30.0,
+    "approvals.sweep_executions": 60.0,
+    "runs.sweep": 5.0,
+    "runs.sweep_threads": 300.0,
+    "runs.prune_checkpoints": 3_600.0,
+    "audit.partitions": 3_600.0,
+}
 
 app = Celery("pastpilot")
 app.conf.update(
@@ -36,20 +53,10 @@ app.conf.update(
         "slo.*": {"queue": "rollup"},
     },
     timezone="UTC",
-    # Every task below is safe to run twice and takes an advisory lock, so a second beat changes nothing.
+    # Every task is safe to run twice and takes an advisory lock, so a second beat changes nothing. One that nobody
+    # took before its next turn is worth nothing: without an end they would pile up while no worker runs.
     beat_schedule={
-        "config.heartbeat": {"task": "config.heartbeat", "schedule": 15.0},
-        "slo.collect": {"task": "slo.collect", "schedule": 5.0},
-        "slo.evaluate": {"task": "slo.evaluate", "schedule": 60.0},
-        "programs.evaluate_gates": {"task": "programs.evaluate_gates", "schedule": 300.0},
-        "approvals.sweep_expiry": {"task": "approvals.sweep_expiry", "schedule": 15.0},
-        "approvals.sweep_outbox": {"task": "approvals.sweep_outbox", "schedule": 15.0},
-        "approvals.sweep_claims": {"task": "approvals.sweep_claims", "schedule": 30.0},
-        "approvals.sweep_executions": {"task": "approvals.sweep_executions", "schedule": 60.0},
-        "runs.sweep": {"task": "runs.sweep", "schedule": 5.0},
-        "runs.sweep_threads": {"task": "runs.sweep_threads", "schedule": 300.0},
-        "runs.prune_checkpoints": {"task": "runs.prune_checkpoints", "schedule": 3_600.0},
-        "audit.partitions": {"task": "audit.partitions", "schedule": 3_600.0},
+        name: {"task": name, "schedule": every, "options": {"expires": every}} for name, every in PERIODIC.items()
     },
 )
 app.autodiscover_tasks(

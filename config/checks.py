@@ -7,12 +7,20 @@ from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, register, run_checks
+from django.core.exceptions import ImproperlyConfigured
 
 from config.stack.network import is_loopback
 
 _JSON_ONLY = ("task_serializer", "result_serializer", "accept_content", "result_accept_content")
 _CSP = "csp.middleware.CSPMiddleware"
+
+
+def refuse_unsafe_settings() -> None:
+    """Stop a process before it serves anybody when a setting is not safe where it is used. Raises ImproperlyConfigured."""
+    errors = [found for found in run_checks(tags=[Tags.security]) if found.is_serious()]
+    if errors:
+        raise ImproperlyConfigured("\n".join(f"{found.msg} {found.hint or ''}".strip() for found in errors))
 
 
 @register(Tags.security)

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import ipaddress
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import django
 import pytest
 
 from config.stack import embedded
+from config.stack.folders import locked_at_once
 
 pytest_plugins = ["tests.plugins"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +24,7 @@ _servers = contextlib.ExitStack()
 def _prepare_environment() -> None:
     defaults = {
         "DJANGO_SETTINGS_MODULE": "config.settings",
-        "VAR_DIR": str(ROOT / ".var" / "test"),
+        "VAR_DIR": os.environ.get("VAR_DIR") or str(_free_folder()),
         "SECRET_KEY": "tests-only-" + "0123456789" * 5,
         "CREDENTIAL_KEY": base64.b64encode(bytes(range(32))).decode(),
         "PLAIN_HTTP": "1",
@@ -36,6 +38,16 @@ def _prepare_environment() -> None:
     (Path(os.environ["VAR_DIR"]) / "static").mkdir(parents=True, exist_ok=True)
     # Names DATABASE_URL and CELERY_BROKER_URL unless they are given; workers of xdist inherit them from the controller.
     _servers.enter_context(embedded.servers(durable=False))
+
+
+def _free_folder() -> Path:
+    """Return a folder that no other run of tests uses: two at once would empty each other's databases."""
+    for number in itertools.count(1):
+        folder = ROOT / ".var" / ("test" if number == 1 else f"test-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        if _servers.enter_context(locked_at_once(folder / "tests.lock")):
+            return folder
+    raise AssertionError("there is always another number")
 
 
 _prepare_environment()

@@ -70,9 +70,7 @@ def _is_installed(kind: str) -> bool:
 
 def _ask_for_the_port() -> None:
     """Say that the port is taken before the installation, not after it."""
-    host, port = os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000)
-    if network.is_taken(host, port):
-        raise Trouble(network.taken(port, "PORT"))
+    network.ask_for(os.environ.get("HOST") or "127.0.0.1", network.port_of("PORT", 8000), "PORT")
 
 
 def _install(kind: str, log: Path) -> None:

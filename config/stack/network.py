@@ -3,7 +3,12 @@
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
+
+from config.stack.terminal import Trouble
+
+_HIGHEST_PORT = 65_535
 
 
 def is_loopback(host: str) -> bool:
@@ -47,6 +52,24 @@ def address(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def taken(port: int, variable: str) -> str:
-    """Return the sentence for a port that another program has."""
-    return f"Port {port} is taken by another program. Nothing was changed. Stop it, or choose another: make run {variable}={port + 1}"
+def port_of(variable: str, default: int) -> int:
+    """Read a port from the environment; raises Trouble for what is none."""
+    value = os.environ.get(variable) or str(default)
+    if not (value.isdecimal() and 0 < int(value) <= _HIGHEST_PORT):
+        raise Trouble(f"{variable} is {value!r}; use a whole number from 1 to {_HIGHEST_PORT}. Nothing was changed.")
+    return int(value)
+
+
+def ask_for(host: str, port: int, variable: str) -> None:
+    """Raise Trouble, with what to do, unless a server could listen here now."""
+    try:
+        taken = is_taken(host, port)
+    except OSError as error:
+        raise Trouble(
+            f"This machine cannot listen on {host}:{port} ({error.strerror}). Check HOST and {variable}."
+        ) from error
+    if taken:
+        raise Trouble(
+            f"Port {port} is taken by another program. Nothing was changed. "
+            f"Stop it, or choose another: make run {variable}={port + 1}"
+        )

@@ -9,12 +9,12 @@ from pathlib import Path
 import django
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
-from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command, get_commands
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from config import checks
 from config.stack.folders import Folders
 from config.stack.terminal import Trouble, plain_output, say, step
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 def prepare() -> None:
     """Do every step that the processes rely on; each is quick when there is nothing to do."""
-    refuse_unsafe_settings()
+    checks.refuse_unsafe_settings()
     _migrate()
     if "migrate_checkpoints" in get_commands():
         with step("Checkpoint tables"):
@@ -50,13 +50,6 @@ def prepare() -> None:
         call_command("seed_demo")
     _collect_static()
     _write_logins()
-
-
-def refuse_unsafe_settings() -> None:
-    """Stop before anything starts when a setting is not safe where it is used."""
-    errors = [found for found in checks.run_checks(tags=[checks.Tags.security]) if found.is_serious()]
-    if errors:
-        raise Trouble("\n".join(f"{found.msg} {found.hint or ''}".strip() for found in errors))
 
 
 def inputs_of_static_files() -> str:

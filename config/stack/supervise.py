@@ -73,7 +73,7 @@ class House:
     def __init__(self, folders: Folders) -> None:
         self.folders = folders
         self.host = os.environ.get("HOST") or "127.0.0.1"
-        self.port = _number("PORT", 8000)
+        self.port = network.port_of("PORT", 8000)
         self.start_id = secrets.token_hex(8)
         self.services = [self._desk()] if self.has_desk() else []
         self.services += [self._worker(), self._web(), self._beat()]
@@ -87,18 +87,9 @@ class House:
         return network.address(self.host, self.port)
 
     def check_ports(self) -> None:
-        ports = [(self.host, self.port, "PORT")]
+        network.ask_for(self.host, self.port, "PORT")
         if self.has_desk():
-            ports.append(("127.0.0.1", int(os.environ["DESK_PORT"]), "DESK_PORT"))
-        for host, port, variable in ports:
-            try:
-                taken = network.is_taken(host, port)
-            except OSError as error:
-                raise Trouble(
-                    f"This machine cannot listen on {host}:{port} ({error.strerror}). Check HOST and {variable}."
-                ) from error
-            if taken:
-                raise Trouble(network.taken(port, variable))
+            network.ask_for("127.0.0.1", network.port_of("DESK_PORT", 8100), "DESK_PORT")
 
     def start(self) -> None:
         if self.has_desk():
@@ -250,7 +241,7 @@ def _greet(house: House) -> None:
     say(f"\nOpen {house.address}")
     if house.has_desk():
         say(
-            f"The ticket desk that the demo's agent writes to: {network.address('127.0.0.1', _number('DESK_PORT', 8100))}"
+            f"The ticket desk that the demo's agent writes to: {network.address('127.0.0.1', network.port_of('DESK_PORT', 8100))}"
         )
     if logins.exists():
         say(logins.read_text().rstrip())

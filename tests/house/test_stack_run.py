@@ -59,7 +59,8 @@ def test_a_taken_port_of_the_demo_desk_names_its_own_variable(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"PORT": "eighty"}, "PORT is 'eighty'; use a whole number."),
+        ({"PORT": "eighty"}, "PORT is 'eighty'; use a whole number from 1 to 65535."),
+        ({"PORT": "70000"}, "PORT is '70000'; use a whole number from 1 to 65535."),
         ({"HOST": "192.0.2.1"}, "This machine cannot listen on 192.0.2.1:"),
         ({"HOST": "no such host"}, "This machine cannot listen on no such host:"),
     ],
