@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection, transaction
-from django.utils import timezone
+from django.db.models import QuerySet
 
 from apps.agents import actions as agents
 from apps.agents.models import Agent, Standing
@@ -18,7 +18,7 @@ from apps.connectors.models import ActionExecution
 from apps.slo.domain.budget import BudgetState
 from apps.slo.domain.windows import hour_key, minute_key
 from apps.slo.models import Cursor, Indicator, Objective, SliEvent, SliHour, SliMinute
-from apps.slo.queries import budgets_by_agent
+from apps.slo.queries import budgets_by_agent, freshness
 
 # An event told as happening later than this after we learned of it is counted when we learned of it (rule 2).
 MOST_SKEW = timedelta(seconds=120)
@@ -73,19 +73,21 @@ def ensure_all_objectives() -> int:
     return sum(1 for agent in without if ensure_objectives(agent))
 
 
-def collect() -> int:
+@transaction.atomic
+def collect(*, at: datetime | None = None) -> int:
     """Count every decision and execution that committed since the last time; return how many verdicts changed.
 
     Sources are read in commit order below the oldest running transaction, as a watermark on ids would lose a row
-    that commits late. Running it twice, or after a crash, counts nothing twice.
+    that commits late. Running it twice, or after a crash, counts nothing twice. All sources are counted, or none.
     """
     ensure_all_objectives()
-    return sum(_collect_from(source, read) for source, read in _SOURCES.items()) + _count_overdue_writes()
+    changed = sum(_collect_from(source, read, at=at) for source, read in _SOURCES.items())
+    return changed + _count_overdue_writes(at=at)
 
 
-@transaction.atomic
-def _collect_from(source: str, read: "Reader") -> int:
+def _collect_from(source: str, read: "Reader", *, at: datetime | None) -> int:
     cursor, _ = Cursor.objects.select_for_update().get_or_create(source=source)
+    now = at or clock()
     with connection.cursor() as sql:
         sql.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         horizon = sql.fetchone()[0]
@@ -94,11 +96,13 @@ def _collect_from(source: str, read: "Reader") -> int:
     for told in read(cursor.xid, horizon):
         batch.append(told)
         if len(batch) == BATCH:
-            changed += tell(batch)
+            changed += tell(batch, at=at)
             batch = []
-    changed += tell(batch)
-    cursor.xid = horizon
-    cursor.save(update_fields=["xid"])
+    changed += tell(batch, at=at)
+    # A transaction that stays open holds the horizon: what commits after it began is not counted, so time stands still.
+    if horizon != cursor.xid:
+        cursor.xid, cursor.collected_at = horizon, now
+        cursor.save(update_fields=["xid", "collected_at"])
     return changed
 
 
@@ -166,14 +170,20 @@ def tell(batch: Iterable[Told], *, at: datetime | None = None) -> int:
 
 
 def evaluate(*, at: datetime | None = None) -> int:
-    """Report every agent's worst budget state to the agents floor; return how many agents were told."""
-    now = at or clock()
+    """Report every agent's worst budget state to the agents floor; return how many agents were told.
+
+    The report is as old as what was counted last: without a collector it ages until it means "ask a human". Before
+    the first collection there is none, which means the same.
+    """
+    as_of = freshness(at=at).as_of
+    if as_of is None:
+        return 0
     told = 0
-    for agent, lines in budgets_by_agent(at=now).items():
+    for agent, lines in budgets_by_agent(at=as_of).items():
         states = [line.budget.state for line in lines if line.budget.state is not BudgetState.NO_DATA]
         # An agent without any decision yet has spent nothing: that is "ok", while a missing row means "ask a human".
         worst = max(states, key=list(BudgetState).index, default=BudgetState.OK)
-        agents.report_standing(agent, kind=Standing.Kind.BUDGET, value=worst.value, as_of=now)
+        agents.report_standing(agent, kind=Standing.Kind.BUDGET, value=worst.value, as_of=as_of)
         told += 1
     return told
 
@@ -203,10 +213,11 @@ def _decisions(low: int, high: int) -> Iterator[Told]:
 def _executions(low: int, high: int) -> Iterator[Told]:
     """Write-back: confirmed once by the system of record over claimed done. A definite refusal claimed nothing."""
     rows = (
-        ActionExecution.objects.extra(
+        _writes_of_agents()
+        .extra(
             where=["xid >= %s::text::xid8", "xid < %s::text::xid8"], params=[low, high]
         )  # parameters are bound; xid8 has no lookups
-        .filter(synthetic=False, state__in=[ActionExecution.State.DONE, ActionExecution.State.FAILED])
+        .filter(state__in=[ActionExecution.State.DONE, ActionExecution.State.FAILED])
         .values_list("pk", "state", "external_ref", "started_at", "agent_id_value")
     )
     for pk, state, external_ref, started_at, agent_id in rows.iterator():
@@ -221,15 +232,26 @@ def _executions(low: int, high: int) -> Iterator[Told]:
         )
 
 
-def _count_overdue_writes() -> int:
+def _count_overdue_writes(*, at: datetime | None) -> int:
     """Count writes whose outcome stayed unknown as bad: they may or may not have happened."""
-    overdue = ActionExecution.objects.filter(
-        synthetic=False, state=ActionExecution.State.UNKNOWN, started_at__lte=timezone.now() - UNKNOWN_IS_BAD_AFTER
-    ).values_list("pk", "started_at", "agent_id_value")
-    return tell(
-        Told(agent_id, Indicator.Kind.WRITE_BACK, f"execution:{pk}", started_at, 0, 1)
-        for pk, started_at, agent_id in overdue
+    now = at or clock()
+    overdue = (
+        _writes_of_agents()
+        .filter(state=ActionExecution.State.UNKNOWN, started_at__lte=now - UNKNOWN_IS_BAD_AFTER)
+        .values_list("pk", "started_at", "agent_id_value")
     )
+    return tell(
+        [
+            Told(agent_id, Indicator.Kind.WRITE_BACK, f"execution:{pk}", started_at, 0, 1)
+            for pk, started_at, agent_id in overdue
+        ],
+        at=at,
+    )
+
+
+def _writes_of_agents() -> QuerySet[ActionExecution]:
+    """Writes that followed from a proposal. What a person writes, as when closing a hand-over, is not the agent's."""
+    return ActionExecution.objects.filter(synthetic=False, proposal_id_value__isnull=False)
 
 
 _SOURCES: dict[str, Reader] = {"approvals.decision": _decisions, "connectors.execution": _executions}

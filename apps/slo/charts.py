@@ -1,8 +1,11 @@
 """Plotly figures as plain dicts. Colours are tokens; the page resolves them when it draws."""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import floor
 from typing import Any
 
+from apps.slo.domain.budget import percent_to_the_worse
 from apps.slo.domain.burndown import Point
 from apps.slo.domain.windows import moment
 
@@ -10,7 +13,8 @@ from apps.slo.domain.windows import moment
 def burn_down_figure(points: Sequence[Point], *, zone: str) -> dict[str, Any]:
     """Budget left over time with the line where it is spent and the band below which the agent is restricted."""
     at = [moment(point.at).isoformat() for point in points]
-    left = [None if point.remaining is None else round(float(point.remaining) * 100, 2) for point in points]
+    left = [None if point.remaining is None else _percent(point.remaining) for point in points]
+    words = ["no data" if point.remaining is None else percent_to_the_worse(point.remaining) for point in points]
     lowest = min([value for value in left if value is not None], default=0.0)
     return {
         "data": [
@@ -20,9 +24,10 @@ def burn_down_figure(points: Sequence[Point], *, zone: str) -> dict[str, Any]:
                 "name": "Budget left",
                 "x": at,
                 "y": left,
+                "text": words,
                 "connectgaps": False,
                 "line": {"color": "--accent", "width": 2},
-                "hovertemplate": "%{y:.1f} % left<br>%{x|%d %b %H:%M}<extra></extra>",
+                "hovertemplate": "%{text} left<br>%{x|%d %b %H:%M}<extra></extra>",
             },
             {
                 "type": "scatter",
@@ -51,3 +56,8 @@ def burn_down_figure(points: Sequence[Point], *, zone: str) -> dict[str, Any]:
             else [],
         },
     }
+
+
+def _percent(share: Fraction) -> float:
+    """Return hundredths of a percent rounded to the worse side, from the exact share: 100 only if nothing failed."""
+    return floor(share * 10_000) / 100

@@ -127,6 +127,9 @@ class Cursor(models.Model):
 
     source = models.CharField(max_length=40, primary_key=True)
     xid = models.BigIntegerField(default=0)
+    collected_at = models.DateTimeField(
+        null=True, db_comment="Database clock when the collector last got further; null before the first time."
+    )
 
     def __str__(self) -> str:
         return f"{self.source} up to {self.xid}"

@@ -1,14 +1,17 @@
 """What the reliability pages show. Every window is read from roll-ups: the cost does not grow with the number of runs."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
+from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, F
+from django.http import Http404
 
-from apps.accounts.access import object_or_404
+from apps.accounts.access import Hidden, ensure, object_or_404
 from apps.accounts.models import User
 from apps.accounts.queries import team_ids_with
 from apps.agents.models import Agent, Stage
@@ -16,15 +19,15 @@ from apps.approvals.models import Decision, Proposal
 from apps.audit.clock import clock
 from apps.slo.domain.budget import Budget, BudgetState, Counts, percent_to_the_worse
 from apps.slo.domain.burndown import Point, burn_down
-from apps.slo.domain.windows import HOUR, MINUTE, evaluated_at, moment, pieces
-from apps.slo.models import Indicator, Objective, SliHour, SliMinute
+from apps.slo.domain.freshness import Freshness
+from apps.slo.domain.windows import HOUR, evaluated_at, minute_key, moment, pieces
+from apps.slo.models import Cursor, Indicator, Objective, SliHour
 
 # Points of a sparkline and of the burn-down chart over the objective's period.
 SPARK_POINTS = 24
 CHART_POINTS = 120
 # Decisions and executions commit within milliseconds of their time and are collected every five seconds.
 SETTLE_DECISIONS = timedelta(seconds=10)
-
 
 STATUS = {
     BudgetState.NO_DATA: "idle",
@@ -64,8 +67,7 @@ class Line:
     @property
     def share_left(self) -> float | None:
         """The budget left for a bar or a chart."""
-        remaining = self.budget.remaining
-        return None if remaining is None else float(remaining)
+        return _share(self.budget.remaining)
 
     @property
     def left_sentence(self) -> str:
@@ -105,6 +107,12 @@ class Verdicts:
     approved: int
     edited: int
     rejected: int
+
+
+def freshness(*, at: datetime | None = None) -> Freshness:  # 1 query, and the clock
+    """Return how far the roll-ups reach: as far as the source that was collected least recently."""
+    oldest_first = Cursor.objects.order_by(F("collected_at").asc(nulls_first=True))
+    return Freshness(oldest_first.values_list("collected_at", flat=True).first(), at or clock())
 
 
 def counts_for(objectives: Sequence[Objective], t: int) -> dict[int, Counts]:  # 1 query, any number of objectives
@@ -161,19 +169,19 @@ def budgets_by_agent(*, at: datetime | None = None, agents: Collection[int] | No
         objectives = objectives.filter(indicator__agent_id__in=agents)
     found = list(objectives)
     counts = counts_for(found, t)
-    sparks = _sparks(found, t)
+    hours = _hour_rows(found, t)
     lines: dict[Agent, list[Line]] = defaultdict(list)
     for objective in found:
-        budget = Budget(objective.exact_target, counts[objective.pk])
-        lines[objective.indicator.agent].append(Line(objective, budget, moment(t), sparks[objective.pk]))
+        line = Line(objective, Budget(objective.exact_target, counts[objective.pk]), moment(t))
+        spark = tuple(_share(point.remaining) for point in _over_time(line, hours, points=SPARK_POINTS))
+        lines[objective.indicator.agent].append(replace(line, spark=spark))
     return lines
 
 
-def chart_points(objective: Objective, *, at: datetime | None = None, points: int = CHART_POINTS) -> list[Point]:
-    """Return the budget left over the objective's period, oldest first, the last one at the exact minute: 2 queries."""
-    t = evaluated_at(at or clock(), settle=SETTLE_DECISIONS)
-    instants = _instants(t, objective.period_s, points)
-    return burn_down(_rows(objective, t), target=objective.exact_target, period=objective.period_s, instants=instants)
+def chart_points(line: Line) -> list[Point]:  # 1 query
+    """Return the budget left over the objective's period, oldest first; the last point is the line's own budget."""
+    hours = _hour_rows([line.objective], minute_key(line.as_of))
+    return _over_time(line, hours, points=CHART_POINTS)
 
 
 def verdicts(agent: Agent, *, since: datetime, until: datetime) -> Verdicts:  # 1 query
@@ -190,52 +198,45 @@ def verdicts(agent: Agent, *, since: datetime, until: datetime) -> Verdicts:  # 
     return Verdicts(tally.get("approve", 0), tally.get("edit", 0), tally.get("reject", 0))
 
 
-def _instants(t: int, period: int, points: int) -> list[int]:
-    step = max(HOUR, period // points // HOUR * HOUR)
-    full_hour = t // HOUR * HOUR
-    instants = list(range(full_hour - (full_hour - (t - period)) // step * step, full_hour + 1, step))
-    return instants if instants[-1] == t else [*instants, t]
+# What happened up to each full hour, (key, good, total), by indicator.
+HourRows = Mapping[int, Sequence[tuple[int, int, int]]]
 
 
-def _rows(objective: Objective, t: int) -> list[tuple[int, int, int]]:
-    """Whole hours up to the last full one, then the minutes since: exact at t, to the hour before."""
-    down = t // HOUR * HOUR
-    hours = SliHour.objects.filter(
-        indicator=objective.indicator_id, h__gt=t - 2 * objective.period_s - HOUR, h__lte=down
+def _over_time(line: Line, hours: HourRows, *, points: int) -> list[Point]:
+    """Move the window along the full hours before the line's own instant, which its hour row would not cut exactly."""
+    objective, t = line.objective, minute_key(line.as_of)
+    before = burn_down(
+        hours.get(objective.indicator_id, ()),
+        target=objective.exact_target,
+        period=objective.period_s,
+        instants=_full_hours(t, objective.period_s, points),
     )
-    minutes = SliMinute.objects.filter(indicator=objective.indicator_id, m__gt=down, m__lte=t)
-    return [
-        *hours.order_by("h").values_list("h", "good", "total"),
-        *minutes.order_by("m").values_list("m", "good", "total"),
-    ]
+    return [*before, Point(t, line.budget.remaining, line.budget.counts)]
 
 
-def _sparks(objectives: Sequence[Objective], t: int) -> dict[int, tuple[float | None, ...]]:  # 1 query
+def _full_hours(t: int, period: int, points: int) -> range:
+    """About so many full hours of [t − period, t), evenly apart, the last one the newest."""
+    step = max(HOUR, period // points // HOUR * HOUR)
+    newest = t // HOUR * HOUR
+    return range(newest - (newest - (t - period)) // step * step, t, step)
+
+
+def _hour_rows(objectives: Sequence[Objective], t: int) -> HourRows:  # 1 query
+    """Read the full hours that any window within the objectives' periods before t can reach."""
     if not objectives:
         return {}
     longest = max(objective.period_s for objective in objectives)
+    found = SliHour.objects.filter(
+        indicator__in={objective.indicator_id for objective in objectives}, h__gt=t - 2 * longest - HOUR, h__lte=t
+    ).order_by("indicator_id", "h")
     rows: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    hours = SliHour.objects.filter(
-        indicator__in={objective.indicator_id for objective in objectives},
-        h__gt=t - 2 * longest - HOUR,
-        h__lte=t + HOUR - MINUTE,
-    )
-    for indicator, h, good, total in hours.order_by("indicator_id", "h").values_list(
-        "indicator_id", "h", "good", "total"
-    ):
+    for indicator, h, good, total in found.values_list("indicator_id", "h", "good", "total"):
         rows[indicator].append((h, good, total))
-    return {
-        objective.pk: tuple(
-            None if point.remaining is None else float(point.remaining)
-            for point in burn_down(
-                rows[objective.indicator_id],
-                target=objective.exact_target,
-                period=objective.period_s,
-                instants=_instants(t // HOUR * HOUR + HOUR, objective.period_s, SPARK_POINTS),
-            )
-        )
-        for objective in objectives
-    }
+    return rows
+
+
+def _share(remaining: Fraction | None) -> float | None:
+    return None if remaining is None else float(remaining)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,24 +251,55 @@ class FleetRow:
         return max((line.budget.state for line in self.lines), key=list(BudgetState).index)
 
 
-def fleet(user: User, *, at: datetime | None = None) -> list[FleetRow]:
-    """Return the agents of a person's teams, the worst budget first: 3 queries."""
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The agents that a person may see, the worst budget first."""
+
+    rows: tuple[FleetRow, ...]
+    freshness: Freshness
+
+    @property
+    def so_what(self) -> str:
+        if not self.rows:
+            return "No agent is measured yet."
+        spent = [row.agent.name for row in self.rows if row.worst is BudgetState.FROZEN]
+        if spent:
+            return f"{', '.join(spent)} spent the error budget and must ask a human."
+        at_risk = sum(row.worst is BudgetState.RESTRICT for row in self.rows)
+        if at_risk:
+            return f"{at_risk} of {len(self.rows)} agents at risk."
+        return f"All {len(self.rows)} agents have error budget left."
+
+
+def fleet(user: User, *, at: datetime | None = None) -> Fleet:
+    """Return the agents of a person's teams as the roll-ups tell of them: 5 queries and the clock, any number of agents."""
+    fresh = freshness(at=at)
     agents = Agent.objects.filter(team__in=team_ids_with(user, "slo.view")).exclude(stage=Stage.RETIRED)
     rows = [
         FleetRow(agent, tuple(lines))
-        for agent, lines in budgets_by_agent(at=at, agents=[agent.pk for agent in agents]).items()
+        for agent, lines in budgets_by_agent(at=fresh.shown_at, agents=[agent.pk for agent in agents]).items()
     ]
-    return sorted(rows, key=lambda row: (-list(BudgetState).index(row.worst), _least_left(row), row.agent.name))
+    rows.sort(key=lambda row: (-list(BudgetState).index(row.worst), _least_left(row), row.agent.name))
+    return Fleet(tuple(rows), fresh)
 
 
 def _least_left(row: FleetRow) -> float:
     return min((line.share_left for line in row.lines if line.share_left is not None), default=2.0)
 
 
-def agent_lines(user: User, agent_id: int) -> list[Line]:
-    """Return one agent's objectives, or 404 for outsiders."""
+@dataclass(frozen=True, slots=True)
+class AgentBudgets:
+    """One agent's objectives, for the panels."""
+
+    lines: tuple[Line, ...]
+    freshness: Freshness
+
+
+def agent_budgets(user: User, agent_id: int, *, at: datetime | None = None) -> AgentBudgets:
+    """Return one agent's objectives, or 404 for outsiders: 5 queries and the clock."""
     agent = object_or_404(Agent.objects.all(), user, "slo.view", agent_id)
-    return budgets_by_agent(agents=[agent.pk]).get(agent, [])
+    fresh = freshness(at=at)
+    return AgentBudgets(tuple(budgets_by_agent(at=fresh.shown_at, agents=[agent.pk]).get(agent, ())), fresh)
 
 
 def proposal_agent_id(user: User, proposal_id: int) -> int:
@@ -277,37 +309,44 @@ def proposal_agent_id(user: User, proposal_id: int) -> int:
     ).agent_version.agent_id
 
 
+def objective_or_404(user: User, line_id: UUID) -> Objective:  # 1 query
+    """Return the present version of an objective. Raises Hidden (404) to outsiders and Forbidden (403) without the right."""
+    found = (
+        Objective.objects.filter(line_id=line_id, valid_to__isnull=True)
+        .select_related("indicator__agent__team")
+        .first()
+    )
+    if found is None:
+        raise Http404("Not found")
+    team_id = found.indicator.agent.team_id
+    if team_id not in user.roles_by_team:
+        raise Hidden("slo.view", f"objective:{line_id}")
+    ensure(user, "slo.view", team_id)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectivePage:
     line: Line
     points: list[Point]
     verdicts: Verdicts | None
+    freshness: Freshness
 
     @property
     def agent(self) -> Agent:
         return self.line.objective.indicator.agent
 
 
-def fleet_sentence(rows: Sequence[FleetRow]) -> str:
-    """Say the so-what of the fleet page."""
-    if not rows:
-        return "No agent is measured yet."
-    spent = [row.agent.name for row in rows if row.worst is BudgetState.FROZEN]
-    at_risk = sum(row.worst is BudgetState.RESTRICT for row in rows)
-    if spent:
-        return f"{', '.join(spent)} spent the error budget and must ask a human."
-    return f"{at_risk} of {len(rows)} agents at risk." if at_risk else f"All {len(rows)} agents have error budget left."
-
-
 def objective_page(objective: Objective, *, at: datetime | None = None) -> ObjectivePage:
-    """Everything the page of one objective shows: 5 queries."""
-    now = at or clock()
-    line = budgets_by_agent(at=now, agents=[objective.indicator.agent_id])[objective.indicator.agent]
-    [this] = [each for each in line if each.objective.pk == objective.pk]
+    """Everything the page of one objective shows: 6 queries and the clock."""
+    fresh = freshness(at=at)
+    now = fresh.shown_at
+    lines = budgets_by_agent(at=now, agents=[objective.indicator.agent_id])[objective.indicator.agent]
+    [this] = [each for each in lines if each.objective.pk == objective.pk]
     decided = None
     if objective.indicator.kind == Indicator.Kind.AGREEMENT:
         decided = verdicts(objective.indicator.agent, since=now - timedelta(seconds=objective.period_s), until=now)
-    return ObjectivePage(this, chart_points(objective, at=now), decided)
+    return ObjectivePage(this, chart_points(this), decided, fresh)
 
 
 def chart_table(points: Sequence[Point]) -> list[tuple[datetime, str, Counts]]:

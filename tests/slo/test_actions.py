@@ -1,9 +1,9 @@
 """Counting decisions and executions into their minute, exactly once, whatever comes late or twice."""
 
-import time
 from collections import Counter
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.db import connection
 from hypothesis import HealthCheck, given, settings
@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from apps.agents.models import Standing
 from apps.approvals.actions.undoing import undo
-from apps.connectors.models import ActionExecution
 from apps.slo import actions
 from apps.slo.actions import Told
 from apps.slo.domain.budget import Counts
 from apps.slo.domain.windows import hour_key, minute_key
 from apps.slo.models import Cursor, Indicator, Objective, SliEvent, SliHour, SliMinute
 from apps.slo.queries import budgets_by_agent, counts_for
-from tests.factories.approvals import TEN, decide, make_agent, make_proposal
+from tests.factories.approvals import TEN, decide, make_agent, make_connector, make_proposal
 from tests.factories.connectors import make_execution
+from tests.slo.collecting import collect, collect_up_to, counted, indicator_of
 
 # The collector reads what has committed, so these tests commit.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,23 +30,12 @@ def agent(team, ada):
     return make_agent(team, ada)
 
 
-def collect():
-    """Collect until everything that has committed by now is counted: other tests' open transactions hold the watermark back."""
-    now, end = _xid(), time.monotonic() + 60
-    actions.collect()
-    while Cursor.objects.filter(xid__lte=now).exists():
-        assert time.monotonic() < end, "A transaction has been open for a minute."
-        time.sleep(0.1)
-        actions.collect()
-
-
 def agreement(agent):
-    return Indicator.objects.get(agent=agent, kind=Indicator.Kind.AGREEMENT)
+    return indicator_of(agent, Indicator.Kind.AGREEMENT)
 
 
-def counted(indicator):
-    rows = SliMinute.objects.filter(indicator=indicator)
-    return sum(row.good for row in rows), sum(row.total for row in rows)
+def write_back(agent):
+    return indicator_of(agent, Indicator.Kind.WRITE_BACK)
 
 
 def test_every_agent_gets_two_objectives_once(agent):
@@ -113,7 +102,7 @@ def test_an_expiry_is_no_decision(team, ada, agent):
 
 
 def test_a_write_counts_as_good_only_when_the_system_confirmed_it(team, ada, agent):
-    connector = make_connector_of(agent)
+    connector = make_connector(team)
     for state, reference in (("done", "v2"), ("done", ""), ("failed", "")):
         make_execution(
             connector, agent_id_value=agent.pk, state=state, external_ref=reference, started_at=TEN, ended_at=TEN
@@ -121,20 +110,16 @@ def test_a_write_counts_as_good_only_when_the_system_confirmed_it(team, ada, age
 
     collect()
 
-    assert counted(Indicator.objects.get(agent=agent, kind=Indicator.Kind.WRITE_BACK)) == (1, 2)
+    assert counted(write_back(agent)) == (1, 2)
 
 
-def test_an_unknown_outcome_turns_bad_after_a_wait_and_good_when_reconciled(agent):
-    row = make_execution(make_connector_of(agent), agent_id_value=agent.pk, state="unknown", started_at=TEN)
-    indicator_kind = Indicator.Kind.WRITE_BACK
+@pytest.mark.parametrize(("minutes", "expected"), [(14, (0, 0)), (15, (0, 1))])
+def test_an_unknown_outcome_counts_as_bad_once_the_wait_is_over(team, agent, minutes, expected):
+    make_execution(make_connector(team), agent_id_value=agent.pk, state="unknown", started_at=TEN)
 
-    collect()
-    after_the_wait = counted(Indicator.objects.get(agent=agent, kind=indicator_kind))
-    ActionExecution.objects.filter(pk=row.pk).update(state="done", external_ref="v2", xid=_xid())
-    collect()
+    actions.collect(at=TEN + timedelta(minutes=minutes))
 
-    assert after_the_wait == (0, 1)
-    assert counted(Indicator.objects.get(agent=agent, kind=indicator_kind)) == (1, 1)
+    assert counted(write_back(agent)) == expected
 
 
 def test_what_is_told_as_far_in_the_future_is_counted_when_it_was_learned(agent):
@@ -203,6 +188,8 @@ def test_the_worst_budget_is_reported_to_the_agent(agent):
     actions.ensure_objectives(agent)
     actions.tell([Told(agent.pk, "agreement", f"decision:{n}", TEN, int(n > 5), 1) for n in range(10)], at=TEN)
 
+    actions.collect()
+
     actions.evaluate(at=TEN + timedelta(minutes=5))
 
     standing = Standing.objects.get(agent=agent, kind=Standing.Kind.BUDGET)
@@ -212,10 +199,60 @@ def test_the_worst_budget_is_reported_to_the_agent(agent):
 
 def test_an_agent_nobody_judged_yet_has_spent_nothing(agent):
     actions.ensure_objectives(agent)
+    actions.collect()
 
     actions.evaluate(at=TEN)
 
     assert Standing.objects.get(agent=agent, kind=Standing.Kind.BUDGET).value == "ok"
+
+
+def test_before_the_first_collection_no_budget_is_reported(agent):
+    actions.ensure_objectives(agent)
+
+    assert actions.evaluate(at=TEN) == 0
+    assert not Standing.objects.filter(agent=agent).exists()
+
+
+def test_a_source_that_was_never_collected_keeps_budgets_from_being_reported(agent):
+    actions.collect(at=TEN)
+    Cursor.objects.filter(source="connectors.execution").update(collected_at=None)
+
+    assert actions.evaluate(at=TEN) == 0
+
+
+def test_a_report_is_as_old_as_the_source_collected_least_recently(agent):
+    actions.collect(at=TEN)
+    Cursor.objects.filter(source="connectors.execution").update(collected_at=TEN - timedelta(hours=1))
+
+    actions.evaluate(at=TEN + timedelta(hours=2))
+
+    assert Standing.objects.get(agent=agent).as_of == TEN - timedelta(hours=1)
+
+
+def test_a_report_ages_while_nothing_is_collected_and_its_failures_stay_in_it(agent):
+    actions.ensure_objectives(agent)
+    actions.tell([Told(agent.pk, "agreement", f"decision:{n}", TEN, 0, 1) for n in range(10)], at=TEN)
+    actions.collect(at=TEN + timedelta(hours=1))
+
+    for days in range(1, 60):
+        actions.evaluate(at=TEN + timedelta(days=days))
+
+    standing = Standing.objects.get(agent=agent)
+    assert (standing.value, standing.as_of) == ("frozen", TEN + timedelta(hours=1))
+
+
+def test_time_stands_still_while_an_open_transaction_holds_the_collector_back(agent):
+    other = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": None})
+    (held,) = other.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+    collect_up_to(held, at=TEN)
+
+    actions.collect(at=TEN + timedelta(hours=1))
+    while_it_is_open = set(Cursor.objects.values_list("collected_at", flat=True))
+    other.close()
+    collect_up_to(held + 1, at=TEN + timedelta(hours=2))
+
+    assert while_it_is_open == {TEN}
+    assert set(Cursor.objects.values_list("collected_at", flat=True)) == {TEN + timedelta(hours=2)}
 
 
 def test_the_fleet_reads_any_number_of_agents_in_three_queries(team, ada, django_assert_num_queries):
@@ -224,15 +261,3 @@ def test_the_fleet_reads_any_number_of_agents_in_three_queries(team, ada, django
 
     with django_assert_num_queries(3):
         assert len(budgets_by_agent(at=TEN)) == 3
-
-
-def make_connector_of(agent):
-    from tests.factories.approvals import make_connector
-
-    return make_connector(agent.team)
-
-
-def _xid():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_current_xact_id()::text::bigint")
-        return cursor.fetchone()[0]

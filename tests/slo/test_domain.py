@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from apps.slo.domain.budget import Budget, BudgetState, Counts, failures_to_the_worse, percent_to_the_worse
 from apps.slo.domain.burndown import burn_down
+from apps.slo.domain.freshness import Freshness
 from apps.slo.domain.windows import HOUR, MINUTE, evaluated_at, hour_key, minute_key, moment, pieces
 
 
@@ -96,6 +97,30 @@ def test_remaining_and_spent_agree_for_any_counts(good, bad, nano):
         assert subject.remaining == 1 - Fraction(bad) / ((1 - subject.target) * (good + bad))
         assert subject.is_met == (bad <= subject.allowed)
         assert bad + subject.may_still_fail <= max(subject.allowed, bad)
+
+
+@pytest.mark.parametrize(("seconds", "is_stale"), [(0, False), (300, False), (301, True)])
+def test_numbers_are_stale_when_the_roll_up_is_more_than_five_minutes_behind(seconds, is_stale):
+    now = datetime(2027, 5, 4, 10, 2, tzinfo=UTC)
+    until = now - timedelta(seconds=seconds)
+
+    fresh = Freshness(until, now)
+
+    assert (fresh.is_stale, fresh.as_of, fresh.shown_at) == (is_stale, until, until)
+
+
+def test_counts_never_speak_of_later_than_now():
+    now = datetime(2027, 5, 4, 10, 2, tzinfo=UTC)
+
+    assert Freshness(now + timedelta(seconds=3), now).as_of == now
+
+
+def test_before_the_first_collection_the_counts_speak_of_no_time():
+    now = datetime(2027, 5, 4, 10, 2, tzinfo=UTC)
+
+    fresh = Freshness(None, now)
+
+    assert (fresh.as_of, fresh.is_stale, fresh.shown_at) == (None, True, now)
 
 
 @pytest.mark.parametrize(
