@@ -26,6 +26,9 @@ PERIODIC: Final = {
     "audit.partitions": 3_600.0,
 }
 
+# A worker needs a while to start; what beat sent meanwhile is still worth doing.
+KEPT_FOR: Final = 60.0
+
 app = Celery("pastpilot")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
@@ -53,10 +56,11 @@ app.conf.update(
         "slo.*": {"queue": "rollup"},
     },
     timezone="UTC",
-    # Every task is safe to run twice and takes an advisory lock, so a second beat changes nothing. One that nobody
-    # took before its next turn is worth nothing: without an end they would pile up while no worker runs.
+    # Every task is safe to run twice and takes an advisory lock, so a second beat changes nothing. One that nobody took
+    # for a while is worth nothing: without an end they would pile up while no worker runs.
     beat_schedule={
-        name: {"task": name, "schedule": every, "options": {"expires": every}} for name, every in PERIODIC.items()
+        name: {"task": name, "schedule": every, "options": {"expires": max(every, KEPT_FOR)}}
+        for name, every in PERIODIC.items()
     },
 )
 app.autodiscover_tasks(

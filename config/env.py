@@ -50,12 +50,14 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def database(name: str, default: str) -> dict[str, Any]:
-    """Read a postgresql:// URL; `?host=/path` names a socket folder."""
+    """Read a postgresql:// URL; `?host=/path` names a socket folder, `?prepare_threshold=none` is psycopg's."""
     url = urlsplit(text(name, default))
     if url.scheme not in {"postgres", "postgresql"}:
         message = f"{name} must be a postgresql:// URL, not {url.scheme or 'nothing'}://"
         raise ImproperlyConfigured(message)
-    options = dict(parse_qsl(url.query))
+    options: dict[str, Any] = dict(parse_qsl(url.query))
+    if "prepare_threshold" in options:
+        options["prepare_threshold"] = _threshold(name, options["prepare_threshold"])
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(url.path.lstrip("/")),
@@ -65,3 +67,12 @@ def database(name: str, default: str) -> dict[str, Any]:
         "PORT": options.pop("port", str(url.port or "")),
         "OPTIONS": options,
     }
+
+
+def _threshold(name: str, value: str) -> int | None:
+    if value.lower() == "none":
+        return None
+    if value.isdecimal():
+        return int(value)
+    message = f"prepare_threshold in {name} is {value!r}; use a whole number, or none."
+    raise ImproperlyConfigured(message)

@@ -116,6 +116,8 @@ if env.boolean("DATABASE_POOL", default=False):
     }
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = env.integer("DATABASE_CONN_MAX_AGE", 60)
+# Behind a pooler that hands out a connection per transaction: the way around it, for locks that a session holds.
+DIRECT_DATABASE = env.database("DIRECT_DATABASE_URL", "postgresql:///") if env.text("DIRECT_DATABASE_URL", "") else None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Cache: one process's memory, for templates and icons only. Nothing that decides anything is cached.

@@ -36,11 +36,11 @@ def test_every_name_that_beat_sends_is_a_task(tasks):
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= tasks
 
 
-def test_a_periodic_task_that_nobody_took_ends_before_its_next_turn():
+def test_periodic_tasks_that_nobody_takes_do_not_pile_up():
     entries = app.conf.beat_schedule.values()
 
     assert entries
-    assert all(0 < entry["options"]["expires"] <= entry["schedule"] for entry in entries)
+    assert all(0 < entry["options"]["expires"] <= max(60, entry["schedule"]) for entry in entries)
 
 
 def test_every_name_that_an_action_sends_is_a_task(tasks):

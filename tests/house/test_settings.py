@@ -98,6 +98,11 @@ def test_a_switch_is_off(word, monkeypatch):
         (lambda: env.integer("THING", 1), "many", "THING is 'many'; use a whole number."),
         (lambda: env.database("THING", ""), "mysql://host/name", "THING must be a postgresql:// URL, not mysql://"),
         (lambda: env.database("THING", ""), "name", "THING must be a postgresql:// URL, not nothing://"),
+        (
+            lambda: env.database("THING", ""),
+            "postgresql:///name?prepare_threshold=often",
+            "prepare_threshold in THING is 'often'; use a whole number, or none.",
+        ),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(reader, value, sentence, monkeypatch):
@@ -116,6 +121,13 @@ def test_a_database_url_may_name_a_socket_folder_and_odd_characters(monkeypatch)
 
     assert (read["USER"], read["PASSWORD"], read["NAME"], read["HOST"]) == ("ada@home", "p/w", "past pilot", "/var/run")
     assert read["OPTIONS"] == {"sslmode": "require"}
+
+
+@pytest.mark.parametrize(("word", "value"), [("none", None), ("None", None), ("0", 0), ("7", 7)])
+def test_a_database_url_may_say_when_statements_are_prepared(word, value, monkeypatch):
+    monkeypatch.setenv("THING", f"postgresql:///name?prepare_threshold={word}")
+
+    assert env.database("THING", "")["OPTIONS"] == {"prepare_threshold": value}
 
 
 def test_a_list_drops_blanks(monkeypatch):
