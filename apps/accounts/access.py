@@ -15,13 +15,14 @@ _M = TypeVar("_M", bound=Model)
 
 
 class Forbidden(PermissionDenied):
-    """A member of the team lacks a right there. The page that answers says who can grant it."""
+    """A member of the team lacks a right there. The page that answers says who can grant it, or `ask` whom to ask instead."""
 
-    def __init__(self, right: str, team_id: int | None = None) -> None:
+    def __init__(self, right: str, team_id: int | None = None, *, why: str = "", ask: str = "") -> None:
         self.right = right
         self.team_id = team_id
         self.roles = sorted(roles_with(right))
-        super().__init__(f"This needs the right {right}.")
+        self.ask = ask
+        super().__init__(why or f"This needs the right {right}.")
 
 
 class Hidden(Http404):

@@ -46,13 +46,16 @@ class RefusalsAreRecorded:
         if isinstance(exception, Hidden | PermissionDenied):
             record_refusal(request, exception)
         if isinstance(exception, Forbidden):
-            context = {"exception": str(exception), "who": who_can_grant(exception.team_id)}
+            context = {"exception": str(exception), "who": who_can_grant(exception.team_id), "ask": exception.ask}
             return render(request, "403.html", context, status=HTTPStatus.FORBIDDEN)
         return None
 
 
-def record_refusal(request: HttpRequest, refusal: Hidden | PermissionDenied) -> None:
-    """Record who was refused what. Doors that answer refusals themselves, as the JSON API does, call this too."""
+def record_refusal(request: HttpRequest, refusal: Exception) -> None:
+    """Record who was refused what, as far as the refusal says: `right`, `subject`, `team_id`.
+
+    Doors that answer refusals themselves, as the inbox and the JSON API do, call this too.
+    """
     person = request.user
     audit.record(
         "access.refused",

@@ -50,9 +50,15 @@ def register_agent(
     is_demo: bool = False,
     max_open: int = 200,
     max_new_per_minute: int = 60,
+    stages: Sequence[tuple[str, datetime]] = (),
     at: datetime | None = None,
 ) -> Agent:
-    """Add an agent to the registry, with its kill switches and its first stage. It does nothing until a version is published."""
+    """
+    Add an agent to the registry, with its kill switches and its first stage. It does nothing until a version is published.
+
+    `stages` tells an agent's earlier history, oldest first and ending with its stage now; a demo's history is synthetic.
+    """
+    stage = stages[-1][0] if stages else stage
     try:
         with transaction.atomic():
             agent = Agent.objects.create(
@@ -81,7 +87,10 @@ def register_agent(
         team_id=team.pk,
         payload={"slug": slug, "owner": owner.actor, "workflow": workflow, "connector": connector_key, "model": model},
     )
-    record_stage(agent, stage=stage, reason="Registered", actor=actor, at=at)
+    if stages:
+        _record_history(agent, stages, actor=actor)
+    else:
+        record_stage(agent, stage=stage, reason="Registered", actor=actor, at=at)
     return agent
 
 
@@ -386,6 +395,27 @@ def record_stage(
     row.stage = agent.stage = stage
     row.save(update_fields=["stage"])
     return event
+
+
+def _record_history(agent: Agent, stages: Sequence[tuple[str, datetime]], *, actor: Actor) -> None:
+    """Write the stages an agent had before it came here; the log says when each began and that it is told now."""
+    by = _named(actor)
+    reason = "Demo data" if agent.is_demo else "Told at registration"
+    StageEvent.objects.bulk_create(
+        StageEvent(agent=agent, stage=stage, at=at, reason=reason, actor=by, synthetic=agent.is_demo)
+        for stage, at in stages
+    )
+    before = [None, *(stage for stage, _ in stages)]
+    audit.record_many(
+        audit.Event(
+            action="agent.stage_entered",
+            subject=f"agent:{agent.pk}",
+            actor=by,
+            team_id=agent.team_id,
+            payload={"from": earlier, "to": stage, "reason": reason, "happened_at": at},
+        )
+        for earlier, (stage, at) in zip(before, stages, strict=False)
+    )
 
 
 def _named(actor: Actor) -> str:

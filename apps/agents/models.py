@@ -1,5 +1,6 @@
 from datetime import datetime
 
+import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
@@ -154,7 +155,14 @@ class AutonomyLevel(models.Model):
         return f"{self.action_type}: {self.get_level_display()}"
 
 
+def _never_changes() -> pgtrigger.Trigger:
+    """Guard rows that tell what was: neither changed nor deleted, by nobody, not even beside our own verbs."""
+    return pgtrigger.Protect(name="what_was_never_changes", operation=pgtrigger.Update | pgtrigger.Delete)
+
+
 class LevelChange(models.Model):
+    """Append-only history of a cell's level."""
+
     cell = models.ForeignKey(AutonomyLevel, on_delete=models.CASCADE, related_name="changes")
     from_level = models.CharField(max_length=10, choices=Level)
     to_level = models.CharField(max_length=10, choices=Level)
@@ -166,6 +174,7 @@ class LevelChange(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["cell", "-at"], name="level_changes_by_cell")]
+        triggers = [_never_changes()]
 
     def __str__(self) -> str:
         return f"{self.from_level} → {self.to_level}: {self.cause}"
@@ -261,6 +270,7 @@ class StageEvent(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["agent", "at"], name="stage_by_agent_and_time")]
+        triggers = [_never_changes()]
 
     def __str__(self) -> str:
         return f"{self.agent} is in {self.get_stage_display()} since {self.at:%Y-%m-%d}"

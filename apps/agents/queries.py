@@ -6,10 +6,12 @@ from datetime import datetime
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from apps.accounts.access import ensure, object_or_404, scoped
+from apps.accounts.access import Forbidden, ensure, object_or_404, scoped
+from apps.accounts.domain.rights import holds_over_agent
 from apps.accounts.models import User
 from apps.agents.domain import ladder
-from apps.agents.domain.ladder import Autonomy, Ceiling, Report
+from apps.agents.domain.ladder import Advice, Autonomy, Ceiling, Report
+from apps.agents.first_steps import Step, steps
 from apps.agents.models import ActionType, Agent, AgentVersion, AutonomyLevel, KillSwitch, StageEvent, Standing
 from apps.audit.names import names_of
 
@@ -41,10 +43,24 @@ def blocking_switch(
     that has committed, this answers it. Take it before any other lock of the same transaction but the proposal's own.
     """
     ids = {"team": team_id, "connector": connector_id, "agent": agent_id, "action_type": action_type_id}
+    return _first_engaged(ids, _STOPPED, lock=lock)
+
+
+def blocking_switch_for_people(*, connector_id: int, lock: bool) -> str | None:  # 1 query
+    """
+    Say in words why not even a person may write to a system from here, or None. `lock` as in `blocking_switch`.
+
+    The switches of teams, agents and action types stop agents; while those stand, people have to do the work.
+    """
+    ids = {"team": None, "connector": connector_id, "agent": None, "action_type": None}
+    return _first_engaged(ids, ("all", "connector"), lock=lock)
+
+
+def _first_engaged(ids: Mapping[str, int | None], scopes: Iterable[str], *, lock: bool) -> str | None:
     statement = f"{_SWITCHES} FOR SHARE" if lock else _SWITCHES
     switches = {row.scope: row for row in KillSwitch.objects.raw(statement, ids)}
-    for scope, words in _STOPPED.items():
-        switch = switches.get(scope)
+    for scope in scopes:
+        switch, words = switches.get(scope), _STOPPED[scope]
         if switch is None:
             return f"{words}: its kill switch is missing, which counts as engaged."
         if switch.engaged:
@@ -68,6 +84,12 @@ def autonomy(agent: Agent, action_type: ActionType, *, at: datetime, lock: bool 
         reports=[Report(kind=each.kind, value=each.value, as_of=each.as_of) for each in rows],
         at=at,
     )
+
+
+def advice(agent: Agent, action_type: ActionType) -> Advice | None:  # 1 query
+    """Return why what an agent proposes may only be recorded now, or None if it may be executed once it is allowed."""
+    cells = AutonomyLevel.objects.filter(agent=agent, action_type=action_type, segment="all")
+    return ladder.advice(level=cells.values_list("level", flat=True).first(), top=ceiling(agent, action_type))
 
 
 def ceiling(agent: Agent, action_type: ActionType) -> Ceiling:  # no query
@@ -113,6 +135,20 @@ def agent_for(user: User, slug: str, *, right: str = "agents.view") -> Agent:  #
     """Return an agent by its short name. Outsiders get a 404, members without the right are told whom to ask."""
     pk = Agent.objects.filter(slug=slug).values_list("pk", flat=True).first()
     return object_or_404(Agent.objects.select_related("team", "owner"), user, right, pk)
+
+
+def may(user: User, right: str, agent: Agent) -> bool:  # no query besides the person's rights
+    """Say whether a person holds a right over an agent; some rights of agent owners reach their own agents only."""
+    roles = user.roles_by_team.get(agent.team_id, frozenset())
+    return holds_over_agent(right, roles, owns=agent.owner_id == user.pk)
+
+
+def ensure_may(user: User, right: str, agent: Agent) -> None:
+    """Raise Forbidden unless the person holds the right over this very agent; say so if only its owner does."""
+    ensure(user, right, agent.team_id)
+    if not may(user, right, agent):
+        why = f"{agent} belongs to {agent.owner}, and only its owner may do this. Nothing was changed."
+        raise Forbidden(right, agent.team_id, why=why, ask=f"Ask {agent.owner}.")
 
 
 def agent_rows(user: User, *, at: datetime) -> list[AgentRow]:  # 6 queries, any length
@@ -187,19 +223,25 @@ def names_of_action_types(ids: Collection[int]) -> Mapping[int, str]:  # 1 query
 
 @dataclass(frozen=True, slots=True)
 class FirstRun:
-    """How far an empty house has come: a person, a system, an agent."""
+    """How far an empty house has come: a person, a system, an agent, and what other apps add with whether it is done."""
 
     has_person: bool
     has_system: bool
     has_agent: bool
+    more: tuple[tuple[Step, bool], ...]
+
+    @property
+    def is_done(self) -> bool:
+        return all([self.has_person, self.has_system, self.has_agent, *(done for _, done in self.more)])
 
 
-def first_run() -> FirstRun:  # 3 queries
-    """Say which of the three first steps are done. A connected system is known here by its kill switch."""
+def first_run() -> FirstRun:  # 3 queries and those of the registered steps
+    """Say which of the first steps are done. A connected system is known here by its kill switch."""
     return FirstRun(
         has_person=User.objects.exists(),
         has_system=KillSwitch.objects.filter(scope=KillSwitch.Scope.CONNECTOR).exists(),
         has_agent=Agent.objects.exists(),
+        more=tuple((step, step.is_done()) for step in steps()),
     )
 
 

@@ -35,8 +35,10 @@ def index(request: AuthenticatedRequest) -> HttpResponse:
 @require_safe
 @login_required
 def start(request: AuthenticatedRequest) -> HttpResponse:
-    """The three first steps of an empty house."""
-    return render(request, "agents/start.html", {"steps": queries.first_run(), **_rights(request)})
+    """The first steps of an empty house."""
+    steps = queries.first_run()
+    more = [(step, done, request.user.has_perm(step.right)) for step, done in steps.more]
+    return render(request, "agents/start.html", {"steps": steps, "more": more, **_rights(request)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -79,7 +81,9 @@ def agent(request: AuthenticatedRequest, slug: str) -> HttpResponse:
 @login_required
 def versions(request: AuthenticatedRequest, slug: str) -> HttpResponse:
     """The versions of an agent, and the form that publishes the next one."""
-    row = queries.agent_for(request.user, slug, right="agents.view" if request.method != "POST" else "agents.change")
+    row = queries.agent_for(request.user, slug)
+    if request.method == "POST":
+        queries.ensure_may(request.user, "agents.change", row)
     history = queries.versions(row)
     current = next((each for each in history if each.is_current), None)
     before = current.settings if current else {}
@@ -99,7 +103,8 @@ def versions(request: AuthenticatedRequest, slug: str) -> HttpResponse:
             )
             messages.success(request, f"Version {version.number} runs from now on. Runs under way keep theirs.")
             return _go(request, reverse("agents:versions", args=[row.slug]))
-    context = {"agent": row, "versions": history, "form": form, **_rights(request, row.team_id)}
+    may_change = queries.may(request.user, "agents.change", row)
+    context = {"agent": row, "versions": history, "form": form, "may_change": may_change}
     return _form_page(request, "agents/versions.html", context, form)
 
 
@@ -168,7 +173,6 @@ def _way_back(request: AuthenticatedRequest) -> str:
 def _rights(request: AuthenticatedRequest, team_id: int | None = None) -> dict[str, bool]:
     rights = {
         "register": "agents.register",
-        "change": "agents.change",
         "engage": "kill.engage",
         "release": "kill.release",
     }

@@ -9,6 +9,7 @@ from apps.api.schemas import CardOut, DecideIn, DecideOut, Error, InboxOut
 from apps.api.sessions import PersonSession, ProposalSession, person_of
 from apps.approvals import queries
 from apps.approvals.actions.verdicts import Decided, decide_proposal
+from apps.approvals.actions.viewing import record_view
 from apps.approvals.card import Card
 from apps.audit.clock import clock
 
@@ -38,7 +39,10 @@ def proposals(
 @router.get("/{int:proposal_id}", auth=ProposalSession(), response={200: CardOut, **_REFUSALS}, url_name="proposal")
 def proposal(request: HttpRequest, proposal_id: int) -> Card:
     """Show one card, with the version and digest that a verdict on it must carry."""
-    return queries.card(person_of(request), proposal_id)
+    person = person_of(request)
+    card = queries.card(person, proposal_id)
+    record_view(card, reader=person)
+    return card
 
 
 @router.post(

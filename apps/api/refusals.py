@@ -28,6 +28,8 @@ def answer_refusals(api: NinjaAPI) -> None:
 
 def _refused(api: NinjaAPI) -> Any:
     def handle(request: HttpRequest, refusal: Refused) -> HttpResponse:
+        if refusal.status == HTTPStatus.FORBIDDEN:
+            record_refusal(request, refusal)
         body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
         if refusal.pointer:
             body["pointer"] = refusal.pointer

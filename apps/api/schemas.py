@@ -161,4 +161,5 @@ class CardOut(Schema):
     why_not: str
     may_undo: bool
     on_duty: list[str]
+    who_answers: str
     is_demo: bool

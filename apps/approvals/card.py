@@ -15,6 +15,7 @@ from apps.approvals.domain.edit import UNSTATED_MATERIALITY
 from apps.approvals.domain.hidden import has_hidden, reveal
 from apps.approvals.models import Decision, Proposal
 from apps.audit.domain.canonical import canonical
+from apps.oncall.queries import StandIns
 
 # A text field that may grow longer than this gets several lines in the form.
 ONE_LINE = 120
@@ -89,6 +90,7 @@ class Card:
     """Everything that the page of one proposal shows. Buttons post `id`, `version` and `digest` of this very card."""
 
     id: int
+    team_id: int
     version: int
     digest: str
     state: str
@@ -138,10 +140,12 @@ class Card:
     is_open: bool
     is_demo: bool
     may_decide: bool
+    may_ever_decide: bool
     why_not: str
     may_undo: bool
     may_respond: bool
     on_duty: tuple[str, ...]
+    who_answers: str
     run_id: int | None
     work_item_id: int | None
     trace_ref: str
@@ -156,6 +160,7 @@ def assemble(
     past: PastDecisions,
     answer_is_new: bool,
     on_duty: Sequence[User],
+    stand_ins: StandIns | None,
     now: datetime,
 ) -> Card:
     """Put the card of one proposal together for one reader. No query."""
@@ -167,10 +172,11 @@ def assemble(
     is_undoable = row.state == states.QUEUED and answer_is_new
     return Card(
         id=row.pk,
+        team_id=row.team_id,
         version=row.version,
         digest=row.digest,
         state=row.state,
-        state_words=row.get_state_display(),
+        state_words=_state_words(row),
         title=reveal(row.title),
         agent_id=version.agent_id,
         agent_name=version.agent.name,
@@ -216,10 +222,12 @@ def assemble(
         is_open=row.is_open,
         is_demo=version.agent.is_demo,
         may_decide=not why_not,
+        may_ever_decide=reader.has_perm("approvals.decide", row.team_id) and not owns(row, reader),
         why_not=why_not,
         may_undo=is_undoable and _may_undo(row, reader, live),
         may_respond=kind.allow_respond,
         on_duty=tuple(str(each) for each in on_duty),
+        who_answers=_who_answers(on_duty, stand_ins) if row.is_open else "",
         run_id=row.run_id_value,
         work_item_id=row.work_item_id_value,
         trace_ref=body.trace_ref,
@@ -227,9 +235,14 @@ def assemble(
     )
 
 
+def barred(row: Proposal) -> tuple[int, int]:
+    """Return the ids of those whom R2 bars from deciding: the agent's owner now and the author of its version."""
+    return row.agent_version.agent.owner_id, row.agent_version.author_id
+
+
 def owns(row: Proposal, user: User) -> bool:
-    """Say whether R2 bars the person: they own the agent or wrote its version."""
-    return user.pk in (row.agent_version.agent.owner_id, row.agent_version.author_id)
+    """Say whether R2 bars the person."""
+    return user.pk in barred(row)
 
 
 def shown(value: object) -> str:
@@ -265,6 +278,18 @@ def _why_not(row: Proposal, reader: User, now: datetime, *, claimed_by: str) -> 
     if row.deadline is not None and row.deadline <= now:
         return "Nobody answered in time; nothing was executed."
     return f"{claimed_by} is deciding." if claimed_by and row.claimed_by_id != reader.pk else ""
+
+
+def _state_words(row: Proposal) -> str:
+    is_advice = row.kind == Proposal.Kind.ADVICE and row.state == states.WITHDRAWN
+    return "Recorded, not executed" if is_advice else row.get_state_display()
+
+
+def _who_answers(on_duty: Sequence[User], stand_ins: StandIns | None) -> str:
+    others = [] if stand_ins is None else [str(each) for each in stand_ins.people]
+    return wording.who_answers(
+        [str(each) for each in on_duty], others, is_lead=stand_ins is not None and stand_ins.is_lead
+    )
 
 
 def _may_undo(row: Proposal, reader: User, live: Sequence[Decision]) -> bool:

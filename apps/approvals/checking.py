@@ -1,14 +1,17 @@
-"""What must hold between proposals, decisions, answers and the ledger, read back from the database."""
+"""What must hold between proposals, decisions, answers, the ledger and the audit log, read back from the database."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
+from apps.approvals.actions.intake import INTAKE_EVENTS
 from apps.approvals.domain import states
 from apps.approvals.models import OPEN, Decision, Proposal, ResumeOutbox
 from apps.audit.domain.canonical import CanonicalError
+from apps.audit.models import AuditEvent
 from apps.connectors.models import ActionExecution
 
 # Rows per round trip of the long scan.
@@ -28,6 +31,7 @@ def mismatches() -> Iterator[Mismatch]:
         for proposal_id in Proposal.objects.filter(broken).order_by("pk").values_list("pk", flat=True).iterator():
             yield Mismatch(proposal_id, what)
     yield from _approvals()
+    yield from _untold()
     for proposal_id in _nameless():
         yield Mismatch(proposal_id, "the ledger names it, and there is no such proposal")
 
@@ -42,6 +46,46 @@ def _approvals() -> Iterator[Mismatch]:
     rows = Proposal.objects.annotate(people=Count("decisions", filter=consents)).exclude(people=F("approvals_given"))
     for proposal_id in rows.order_by("pk").values_list("pk", flat=True).iterator():
         yield Mismatch(proposal_id, "its approvals are not those that people gave")
+
+
+def _untold() -> Iterator[Mismatch]:
+    """Hold the rows against the audit log: no proposal, verdict or outcome without its event (A1).
+
+    Generated rows are left out: one event stands for each imported batch. Memory holds one chunk of proposals.
+    """
+    real = Proposal.objects.filter(synthetic=False).order_by("pk").values_list("pk", flat=True)
+    ids = real.iterator(chunk_size=CHUNK)
+    while chunk := list(islice(ids, CHUNK)):
+        yield from _untold_of(chunk)
+
+
+def _untold_of(chunk: Sequence[int]) -> Iterator[Mismatch]:
+    events = AuditEvent.objects.filter(object__in=[f"proposal:{pk}" for pk in chunk], action__in=_TELLING)
+    counted = events.values_list("object", "action", "actor").annotate(n=Count("id")).order_by()
+    told = {(subject, action, actor): n for subject, action, actor, n in counted}
+    said = {(subject, action) for subject, action, _ in told}
+    for pk in chunk:
+        if not any((f"proposal:{pk}", action) in said for action in INTAKE_EVENTS.values()):
+            yield Mismatch(pk, "the audit log does not know that it was proposed")
+    for pk, actor_id, n in _verdicts(chunk):
+        # Who undoes and decides again gave two verdicts, and the log tells of both.
+        if told.get((f"proposal:{pk}", DECIDED, f"user:{actor_id}"), 0) < n:
+            yield Mismatch(pk, "the audit log does not know every verdict on it")
+    for proposal_id, state in _executions(chunk):
+        if not any((f"proposal:{proposal_id}", action) in said for action in _OUTCOME_EVENTS[state]):
+            yield Mismatch(proposal_id or 0, f"the audit log does not know that its execution is {state}")
+
+
+def _verdicts(proposal_ids: Sequence[int]) -> Any:
+    # A person who withdraws gives no verdict; that event is its own.
+    rows = Decision.objects.filter(proposal__in=proposal_ids, synthetic=False, by_kind=Decision.By.PERSON)
+    rows = rows.exclude(verdict=Decision.Verdict.WITHDRAW)
+    return rows.values_list("proposal_id", "actor_id").annotate(n=Count("pk")).order_by("proposal_id", "actor_id")
+
+
+def _executions(proposal_ids: Sequence[int]) -> "QuerySet[ActionExecution, tuple[int | None, str]]":
+    rows = ActionExecution.objects.filter(proposal_id_value__in=proposal_ids).order_by("pk")
+    return rows.values_list("proposal_id_value", "state")
 
 
 def _nameless() -> Iterator[int]:
@@ -81,6 +125,14 @@ def _decision(*verdicts: str) -> Exists:
     )
 
 
+DECIDED: Final = "proposal.decided"
+_OUTCOME_EVENTS: Final = {
+    "started": ("proposal.executing",),
+    "done": ("proposal.succeeded", "proposal.reconciled"),
+    "failed": ("proposal.failed", "proposal.reconciled"),
+    "unknown": ("proposal.unknown",),
+}
+_TELLING: Final = {*INTAKE_EVENTS.values(), DECIDED, *(each for told in _OUTCOME_EVENTS.values() for each in told)}
 _RAN: Final = (states.EXECUTING, states.SUCCEEDED, states.FAILED, states.UNKNOWN, states.ROLLED_BACK)
 _LEDGER_STATE: Final = {
     "started": (states.EXECUTING,),

@@ -56,10 +56,15 @@ class Stale(Refused):
 
 
 class SelfApproval(Refused):
-    code, status = "self_approval", 403
+    """The person owns the agent or wrote its version. Doors record it like every other failed authorisation."""
 
-    def __init__(self) -> None:
+    code, status = "self_approval", 403
+    right = "approvals.decide"
+
+    def __init__(self, proposal: "Proposal") -> None:
         super().__init__("Someone else must decide this one.")
+        self.subject = f"proposal:{proposal.pk}"
+        self.team_id = proposal.team_id
 
 
 class BadVerdict(Refused):

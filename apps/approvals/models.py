@@ -151,6 +151,9 @@ class Proposal(models.Model):
                 condition=Q(executable=True) | ~Q(state__in=AFTER_CONSENT), name="what_is_not_executable_never_runs"
             ),
             models.CheckConstraint(
+                condition=Q(kind="live") | Q(executable=False), name="only_what_is_live_is_executable"
+            ),
+            models.CheckConstraint(
                 condition=~Q(state="claimed") | (Q(claimed_by__isnull=False) & Q(claim_until__isnull=False)),
                 name="a_claim_names_its_holder",
             ),

@@ -25,6 +25,7 @@ from django.db.models.functions import Coalesce, Greatest, Least
 from apps.accounts.access import object_or_404
 from apps.accounts.models import User
 from apps.accounts.queries import team_ids_with
+from apps.agents import queries as agents
 from apps.agents.models import ActionType, Agent
 from apps.approvals.card import Card, PastDecisions, assemble, kind_field, shown
 from apps.approvals.domain import order, states
@@ -160,20 +161,22 @@ def inbox_row(user: User, proposal_id: int, *, at: datetime | None = None) -> In
 def card(user: User, proposal_id: int, *, at: datetime | None = None) -> Card:
     """Return everything that the card of a proposal shows. Raises 404 for outsiders, 403 for members without the right.
 
-    5 queries besides the person's rights and who is on duty.
+    5 queries besides the person's rights and who answers.
     """
     rows = Proposal.objects.select_related(
-        "action_type", "agent_version__agent", "policy", "body", "claimed_by", "team"
+        "action_type", "agent_version__agent", "policy", "body", "claimed_by", "team__lead"
     )
     row = object_or_404(rows, user, "approvals.view", proposal_id)
     now = at or clock()
+    on_duty = oncall.on_duty(row.team_id, at=now) if row.is_open else []
     return assemble(
         row,
         reader=user,
         decisions=list(row.decisions.select_related("actor").order_by("decided_at", "pk")),
         past=_past(row),
         answer_is_new=row.state == states.QUEUED and _answer_is_new(row.pk),
-        on_duty=oncall.on_duty(row.team_id, at=now) if row.is_open else (),
+        on_duty=on_duty,
+        stand_ins=oncall.stand_ins(row.team) if row.is_open and not on_duty else None,
         now=now,
     )
 
@@ -239,7 +242,8 @@ def history_rows(
     user: User, *, after: tuple[datetime, int] | None = None, agent_id: int | None = None, limit: int = 50
 ) -> HistoryPage:
     """Return what was closed in the person's teams, newest first, a page at a time. 2 queries besides rights."""
-    rows = _visible(user).filter(closed_at__isnull=False)
+    # Advice was decided by nobody, and a shadow's is shown to nobody.
+    rows = _visible(user).filter(closed_at__isnull=False).exclude(kind=Proposal.Kind.ADVICE)
     if agent_id is not None:
         rows = rows.filter(agent_version__agent_id=agent_id)
     if after is not None:
@@ -256,8 +260,12 @@ def history_rows(
 def decided_counts(
     agent_ids: Iterable[int], *, since: datetime | None = None, with_synthetic: bool = True
 ) -> dict[int, DecidedCounts]:
-    """Count what people decided about each agent, by its last word. Agents nobody judged are absent. 1 query."""
+    """Count what people decided about each agent, by its last word. Agents nobody judged are absent. 1 query.
+
+    Drills and second looks are about the people, not about the agent: only what was live counts.
+    """
     rows = Decision.objects.filter(
+        proposal__kind=Proposal.Kind.LIVE,
         proposal__agent_version__agent__in=list(agent_ids),
         by_kind=Decision.By.PERSON,
         final=True,
@@ -302,7 +310,9 @@ def queue(user: User, *, limit: int = 50, at: datetime | None = None) -> Queue:
     now = at or clock()
     rows = inbox_rows(user, limit=limit + 1, at=now)
     midnight = now.astimezone(ZoneInfo(user.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    decided = Decision.objects.filter(actor=user, voided_at__isnull=True, decided_at__gte=midnight).count()
+    decided = Decision.objects.filter(
+        proposal__kind=Proposal.Kind.LIVE, actor=user, voided_at__isnull=True, decided_at__gte=midnight
+    ).count()
     unknown = _visible(user).filter(state=states.UNKNOWN).count()
     return Queue(tuple(rows[:limit]), now, decided, unknown, has_more=len(rows) > limit)
 
@@ -314,30 +324,35 @@ def claims_of(user: User) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class UnknownOutcome:
-    """A write that may or may not have happened, with what was sent."""
+    """A write that may or may not have happened; `args` and the title that is made of them for those who may read them."""
 
     id: int
     title: str
     target: str
     args: tuple[tuple[str, str], ...]
     started_at: datetime
+    may_open: bool
     may_reconcile: bool
 
 
 def unknown_outcomes(user: User) -> list[UnknownOutcome]:
     """Return the writes without a known outcome in the person's teams, oldest first. 1 query."""
-    repairing = team_ids_with(user, "runs.repair")
-    return [
-        UnknownOutcome(
-            id=row.pk,
-            title=row.title,
-            target=row.target,
-            args=tuple((name, shown(value)) for name, value in row.args.items()),
-            started_at=row.consumed_at or row.created_at,
-            may_reconcile=row.team_id in repairing,
-        )
-        for row in _visible(user).filter(state=states.UNKNOWN).order_by("consumed_at", "pk")
-    ]
+    rows = Proposal.objects.filter(team__in=team_ids_with(user, "repairs.view"), state=states.UNKNOWN)
+    rows = rows.select_related("agent_version__agent", "action_type").order_by("consumed_at", "pk")
+    return [_unknown(row, user) for row in rows]
+
+
+def _unknown(row: Proposal, user: User) -> UnknownOutcome:
+    may_read = agents.may(user, "traces.read", row.agent_version.agent)
+    return UnknownOutcome(
+        id=row.pk,
+        title=row.title if may_read else row.action_type.name,
+        target=row.target,
+        args=tuple((name, shown(value)) for name, value in row.args.items()) if may_read else (),
+        started_at=row.consumed_at or row.created_at,
+        may_open=user.has_perm("approvals.view", row.team_id),
+        may_reconcile=user.has_perm("runs.repair", row.team_id),
+    )
 
 
 def policy_in_force(action_type: ActionType) -> ApprovalPolicy | None:
@@ -351,7 +366,11 @@ def policy_in_force(action_type: ActionType) -> ApprovalPolicy | None:
 
 def load(agent: Agent, *, since: datetime) -> Load:
     """Return what an agent has before people now, and how much it proposed since then. 1 query."""
-    rows = Proposal.objects.filter(Q(state__in=OPEN) | Q(created_at__gt=since), agent_version__agent=agent)
+    # A drill or a second look was planted: no agent fills its quota with them.
+    own = [Proposal.Kind.LIVE, Proposal.Kind.ADVICE]
+    rows = Proposal.objects.filter(
+        Q(state__in=OPEN) | Q(created_at__gt=since), agent_version__agent=agent, kind__in=own
+    )
     counts = rows.aggregate(
         open=Count("pk", filter=Q(state__in=OPEN)), recent=Count("pk", filter=Q(created_at__gt=since))
     )
@@ -539,7 +558,7 @@ def _past(row: Proposal) -> PastDecisions:
     """Count the last decided proposals of the same action type that share its weightiest short argument."""
     field = kind_field(row.action_type, row.args)
     alike = Proposal.objects.filter(
-        team_id=row.team_id, action_type_id=row.action_type_id, closed_at__isnull=False
+        kind=Proposal.Kind.LIVE, team_id=row.team_id, action_type_id=row.action_type_id, closed_at__isnull=False
     ).exclude(pk=row.pk)
     if field is not None:
         alike = alike.filter(args__contains={field: row.args[field]})

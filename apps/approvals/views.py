@@ -11,9 +11,10 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.access import ensure
+from apps.accounts.middleware import record_refusal
 from apps.accounts.types import AuthenticatedRequest
 from apps.approvals import queries
-from apps.approvals.actions import claims, execution, undoing, verdicts
+from apps.approvals.actions import claims, execution, undoing, verdicts, viewing
 from apps.approvals.card import Card
 from apps.approvals.errors import BadArgs, NotFound, Refused
 from apps.approvals.forms import ReconcileForm, VerdictForm, edited_args, shown_versions
@@ -25,22 +26,22 @@ def inbox(request: AuthenticatedRequest) -> HttpResponse:
     """The queue, with the first card that this person may decide."""
     ensure(request.user, "approvals.view")
     first = queries.next_waiting(request.user)
-    return _page(request, queries.card(request.user, first) if first else None)
+    return _page(request, _shown(request, first) if first else None)
 
 
 @require_safe
 @login_required
 def card(request: AuthenticatedRequest, pk: int) -> HttpResponse:
-    return _page(request, queries.card(request.user, pk))
+    return _page(request, _shown(request, pk))
 
 
 @require_POST
 @login_required
 def claim(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     """Open a card: it is this person's for five minutes, and what they had open before is free again."""
-    queries.card(request.user, pk)
-    notice = _claimed(request, pk)
-    return _card(request, pk, notice=notice)
+    opened = queries.card(request.user, pk)
+    # Whoever may only read opens it all the same; to claim it was the page's idea, not theirs.
+    return _card(request, pk, notice=_claimed(request, pk) if opened.may_ever_decide else None)
 
 
 @require_POST
@@ -127,7 +128,7 @@ def history(request: AuthenticatedRequest) -> HttpResponse:
 @require_safe
 @login_required
 def reconcile_list(request: AuthenticatedRequest) -> HttpResponse:
-    ensure(request.user, "approvals.view")
+    ensure(request.user, "repairs.view")
     return render(
         request, "approvals/reconcile.html", {"rows": queries.unknown_outcomes(request.user), "form": ReconcileForm()}
     )
@@ -171,6 +172,8 @@ def _claimed(request: AuthenticatedRequest, pk: int) -> Notice | None:
 
 
 def _refused(request: AuthenticatedRequest, pk: int, refusal: Refused, verdict: str) -> HttpResponse:
+    if refusal.status == HTTPStatus.FORBIDDEN:
+        record_refusal(request, refusal)
     problems = tuple(refusal.problems) if isinstance(refusal, BadArgs) else ()
     notice = Notice("bad" if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY else "warn", refusal.message, problems)
     reopen = verdict if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY else ""
@@ -183,7 +186,7 @@ def _next(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpRespo
         return redirect("approvals:card", following) if following else redirect("approvals:inbox")
     notice = _claimed(request, following) if following else None
     context = _queue(request, following) | {
-        "card": queries.card(request.user, following) if following else None,
+        "card": _shown(request, following) if following else None,
         "notice": notice,
         "decided": decided,
         "with_queue": True,
@@ -203,9 +206,9 @@ def _card(
     with_queue: bool = False,
 ) -> HttpResponse:
     if not request.htmx:
-        return _page(request, queries.card(request.user, pk), notice=notice, status=status, reopen=reopen)
+        return _page(request, _shown(request, pk), notice=notice, status=status, reopen=reopen)
     context: dict[str, Any] = {
-        "card": queries.card(request.user, pk),
+        "card": _shown(request, pk),
         "notice": notice,
         "reopen": reopen,
         "posted": request.POST,
@@ -213,6 +216,13 @@ def _card(
     if with_queue:
         context |= _queue(request, pk) | {"with_queue": True}
     return render(request, "approvals/_detail.html", context, status=status)
+
+
+def _shown(request: AuthenticatedRequest, pk: int) -> Card:
+    """Return a card as this person is about to see it; that they saw it is an event."""
+    shown = queries.card(request.user, pk)
+    viewing.record_view(shown, reader=request.user)
+    return shown
 
 
 def _page(

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.accounts.domain.rights import RIGHTS, ROLES, UnknownRight, roles_with, teams_with
+from apps.accounts.domain.rights import (
+    OVER_OWN_AGENTS,
+    RIGHTS,
+    ROLES,
+    UnknownRight,
+    holds_over_agent,
+    roles_with,
+    teams_with,
+)
 from apps.accounts.models import Role
 
 
@@ -34,3 +42,15 @@ def test_a_role_in_one_team_never_gives_a_right_in_another(right, held, more):
     merged = held | {team + 100: roles for team, roles in more.items()}
 
     assert teams_with(right, merged) & held.keys() == teams_with(right, held)
+
+
+@given(st.sampled_from(sorted(RIGHTS)), st.frozensets(st.sampled_from(ROLES)))
+def test_owning_an_agent_gives_no_right_that_the_roles_do_not(right, roles):
+    assert holds_over_agent(right, roles, owns=True) is bool(roles & RIGHTS[right])
+
+
+@given(st.sampled_from(sorted(RIGHTS)), st.frozensets(st.sampled_from(ROLES)))
+def test_over_somebody_elses_agent_only_the_agent_owners_share_falls_away(right, roles):
+    others = roles - {"agent_owner"} if right in OVER_OWN_AGENTS else roles
+
+    assert holds_over_agent(right, roles, owns=False) is bool(others & RIGHTS[right])

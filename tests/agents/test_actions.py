@@ -1,12 +1,22 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, ProgrammingError, transaction
 
 from apps.agents import actions
 from apps.agents.domain.schema import SchemaRefused
 from apps.agents.errors import AlreadyDefined, OnlyLowers, ReasonMissing, SlugTaken, SwitchMissing
-from apps.agents.models import ActionType, Agent, AgentVersion, AutonomyLevel, KillSwitch, LevelChange, Standing
+from apps.agents.models import (
+    ActionType,
+    Agent,
+    AgentVersion,
+    AutonomyLevel,
+    KillSwitch,
+    LevelChange,
+    StageEvent,
+    Standing,
+)
 from apps.agents.signals import level_changed
 from apps.audit.models import AuditEvent
 from tests.factories.agents import ARGS_SCHEMA, make_action_type, make_agent, make_version
@@ -29,6 +39,27 @@ def test_a_registered_agent_has_its_switches_its_stage_and_its_event(ada, team):
     }
     assert list(agent.stage_events.values_list("stage", "at", "actor")) == [("demo", NOW, ada.actor)]
     assert actions_logged() == ["agent.registered", "agent.stage_entered"]
+
+
+def test_an_agent_brings_its_history_of_stages(ada, team):
+    month = timedelta(days=30)
+
+    agent = make_agent(team=team, owner=ada, version=False, stages=[("demo", NOW - month), ("pilot", NOW)])
+
+    assert Agent.objects.get().stage == agent.stage == "pilot"
+    assert list(agent.stage_events.order_by("at").values_list("stage", "at", "synthetic")) == [
+        ("demo", NOW - month, False),
+        ("pilot", NOW, False),
+    ]
+    told = [json.loads(each.payload) for each in AuditEvent.objects.filter(action="agent.stage_entered").order_by("id")]
+    assert [(each["from"], each["to"]) for each in told] == [(None, "demo"), ("demo", "pilot")]
+    assert told[0]["happened_at"] == "2027-04-04T10:00:00.000000Z"
+
+
+def test_the_history_of_a_demo_is_marked_as_made_up(ada, team):
+    agent = make_agent(team=team, owner=ada, version=False, is_demo=True, stages=[("pilot", NOW)])
+
+    assert agent.stage_events.get().synthetic
 
 
 def test_registering_does_not_release_an_engaged_switch(ada, ben, team):
@@ -251,6 +282,20 @@ def test_the_database_itself_refuses(constraint, row):
 
     with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
         row().save(force_insert=True)
+
+
+@pytest.mark.parametrize("kind", [StageEvent, LevelChange])
+def test_what_was_can_neither_be_changed_nor_taken_away(cell, cora, kind):
+    actions.lower_level(cell, level="approve", actor=cora, reason="Wrong queues today")
+    row = kind.objects.get()
+
+    with pytest.raises(ProgrammingError, match="Cannot update or delete rows"), transaction.atomic():
+        kind.objects.filter(pk=row.pk).update(reason="Nothing happened")
+    with pytest.raises(ProgrammingError, match="Cannot update or delete rows"), transaction.atomic():
+        row.delete()
+
+    row.refresh_from_db()
+    assert row.reason in {"Wrong queues today", "Registered"}
 
 
 def _copy(row, **changes):

@@ -47,6 +47,34 @@ def test_it_says_why_an_irreversible_action_stays_with_people():
     assert not decide(top=top).may_act_alone
 
 
+@pytest.mark.parametrize(
+    ("level", "ceiling", "worth", "is_shown"),
+    [
+        ("auto", "recommend", "recommend", True),
+        ("auto", "shadow", "shadow", False),
+        ("recommend", "auto", "recommend", True),
+        ("shadow", "recommend", "shadow", False),
+        (None, "recommend", "recommend", True),
+    ],
+)
+def test_below_approve_an_action_is_only_advice(level, ceiling, worth, is_shown):
+    advice = ladder.advice(level=level, top=Ceiling(ceiling, "Because."))
+
+    assert (advice.level, advice.is_shown) == (worth, is_shown)
+
+
+@pytest.mark.parametrize(("level", "ceiling"), [("approve", "approve"), ("auto", "approve"), (None, "auto")])
+def test_from_approve_on_an_action_may_be_executed(level, ceiling):
+    assert ladder.advice(level=level, top=Ceiling(ceiling, "")) is None
+
+
+def test_advice_says_whether_the_ceiling_or_the_level_makes_it_so():
+    top = Ceiling("recommend", "At stage demo the ceiling is “recommend”.")
+
+    assert ladder.advice(level="auto", top=top).why == top.why
+    assert ladder.advice(level="shadow", top=top).why == "Its level is “shadow”."
+
+
 def test_it_acts_alone_when_nothing_speaks_against_it():
     assert decide() == ladder.Autonomy(level="auto", may_act_alone=True, why=[], ceiling="auto")
 

@@ -60,6 +60,20 @@ def test_the_switch_of_something_else_does_not_block(ids, ben):
     assert queries.blocking_switch(**ids, lock=True) is None
 
 
+@pytest.mark.parametrize(("scope", "is_stopped"), [(scope, scope in {"all", "connector"}) for scope in SCOPES])
+def test_people_may_write_while_only_agents_are_stopped(ids, scope, is_stopped, ben, django_assert_num_queries):
+    actions.engage_switch(scope, scope_id(ids, scope), actor=ben, reason="Odd replies")
+
+    with django_assert_num_queries(1):
+        told = queries.blocking_switch_for_people(connector_id=ids["connector_id"], lock=True)
+
+    assert (told is not None and told.endswith("Odd replies")) is is_stopped
+
+
+def test_a_system_whose_switch_is_missing_is_closed_to_people_too(ids):
+    assert "missing" in queries.blocking_switch_for_people(connector_id=6, lock=False)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_engaging_waits_for_those_who_are_about_to_act_and_stops_all_after():
     ids = scene()
@@ -174,6 +188,21 @@ def test_without_a_level_row_a_person_is_asked(alone):
     AutonomyLevel.objects.filter(action_type=alone).delete()
 
     assert not queries.autonomy(alone.agent, alone, at=NOW).may_act_alone
+
+
+def test_what_is_only_advice_costs_one_query(alone, django_assert_num_queries):
+    AutonomyLevel.objects.filter(action_type=alone).update(level="recommend")
+
+    with django_assert_num_queries(1):
+        advice = queries.advice(alone.agent, alone)
+
+    assert (advice.level, advice.why) == ("recommend", "Its level is “recommend”.")
+
+
+def test_without_a_level_row_an_action_is_asked_for_and_no_advice(alone):
+    AutonomyLevel.objects.filter(action_type=alone).delete()
+
+    assert queries.advice(alone.agent, alone) is None
 
 
 def test_the_list_costs_the_same_for_any_number_of_agents(team, ada, ben, django_assert_num_queries):

@@ -4,8 +4,10 @@ from django.urls import reverse
 from apps.agents import actions, systems, workflows
 from apps.agents.models import Agent, AgentVersion, AutonomyLevel, KillSwitch
 from apps.audit.models import AuditEvent
+from tests.factories.accounts import make_member
 from tests.factories.agents import ARGS_SCHEMA, make_action_type, make_agent
 from tests.factories.connectors import make_connector
+from tests.factories.oncall import make_schedule
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -162,6 +164,31 @@ def test_the_guide_ticks_off_what_is_done(enter, ada, team):
     assert (before.count("data-done"), after.count("data-done")) == (1, 2)
 
 
+def test_the_guide_asks_who_answers_until_there_is_a_rotation(enter, cast, team):
+    ada, cora = cast["ada"], cast["cora"]
+    page = enter(ada).get("/agents/start/").content.decode()
+    assert "Say who answers" in page
+    assert "An operator can do this." in page
+    assert '<a class="button " href="/oncall/">Add a rotation</a>' in enter(cora).get("/agents/start/").content.decode()
+
+    make_schedule(team, cora)
+
+    page = enter(cora).get("/agents/start/").content.decode()
+    assert "Say who answers" in page
+    assert "Add a rotation" not in page
+    assert page.count("data-done") == 2
+
+
+def test_the_guide_says_when_everything_is_done(enter, ada, cora, team):
+    actions.ensure_switch("connector", 3, name="Desk", team=team)
+    make_agent(team=team, owner=ada)
+    assert b"somebody answers it" in enter(ada).get("/agents/start/").content
+
+    make_schedule(team, cora)
+
+    assert b"All of them are done." in enter(ada).get("/agents/start/").content
+
+
 def test_an_owner_registers_an_agent_that_can_work_at_once(enter, ada, team):
     answer = enter(ada).post("/agents/new/", registration(team, ada))
 
@@ -262,6 +289,28 @@ def test_reviewers_see_versions_and_publish_none(enter, agent, ben):
     assert b"Version 1" in page.content
     assert b"Publish the next version" not in page.content
     assert enter(ben).post("/agents/ticket-desk/versions/", registration(agent.team, ben)).status_code == 403
+
+
+def test_another_agent_owner_publishes_nothing_and_learns_whom_to_ask(enter, agent, team):
+    otto = make_member(team, "agent_owner", name="Otto")
+
+    page = enter(otto).get("/agents/ticket-desk/versions/")
+    refused = enter(otto).post("/agents/ticket-desk/versions/", registration(team, otto))
+
+    assert b"Publish the next version" not in page.content
+    assert refused.status_code == 403
+    assert (
+        "Ticket desk belongs to Ada, and only its owner may do this. Nothing was changed." in refused.content.decode()
+    )
+    assert "Ask Ada." in refused.content.decode()
+    assert AgentVersion.objects.count() == 1
+    assert AuditEvent.objects.filter(action="access.refused", actor=otto.actor).exists()
+
+
+def test_the_owner_of_an_agent_who_lost_the_role_publishes_nothing(enter, agent, ada):
+    ada.memberships.all().update(role="tpm")
+
+    assert enter(ada).post("/agents/ticket-desk/versions/", registration(agent.team, ada)).status_code == 403
 
 
 def test_a_version_of_a_workflow_that_is_not_installed_is_refused(enter, team, ada):

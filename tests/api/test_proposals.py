@@ -164,6 +164,8 @@ class TestWhoGetsIn:
 
         assert response.status_code == 403
         assert response.json() == {"code": "self_approval", "message": "Someone else must decide this one."}
+        event = AuditEvent.objects.get(action="access.refused")
+        assert (event.actor, event.object) == (ada.actor, f"proposal:{card.pk}")
 
     def test_a_page_of_another_site_cannot_decide(self, ben, card):
         forger = Client(enforce_csrf_checks=True)
@@ -210,6 +212,19 @@ class TestReading:
         )
         assert told["args"] == ROUTE_ARGS
         assert told["consequence"] == "Approving moves desk:tickets/T-1001 to billing with priority normal."
+
+    def test_reading_a_card_is_an_event_once_for_each_version(self, as_ben, ben, card):
+        for _ in range(2):
+            as_ben.get(reverse("api:proposal", args=[card.pk]))
+        as_ben.get(reverse("api:proposals"))
+
+        event = AuditEvent.objects.get(action="proposal.viewed")
+        assert (event.actor, event.object) == (ben.actor, f"proposal:{card.pk}")
+
+    def test_a_card_says_who_answers_if_nobody_decides(self, as_ben, cora, card):
+        told = as_ben.get(reverse("api:proposal", args=[card.pk])).json()
+
+        assert told["who_answers"] == "Nobody is on call: Cora answers, and can add a rotation."
 
     def test_a_decided_card_tells_its_history(self, as_ben, ben, card):
         decide(card, ben, at=None)

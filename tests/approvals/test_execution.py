@@ -8,14 +8,23 @@ from django.db import IntegrityError, connection, transaction
 from apps.accounts.access import Forbidden
 from apps.accounts.models import Role
 from apps.agents import actions as agents
-from apps.agents.models import ActionType, KillSwitch
+from apps.agents.models import ActionType, Agent, AutonomyLevel, KillSwitch
 from apps.approvals import errors
 from apps.approvals.actions import closing, execution, outbox, undoing
 from apps.approvals.actions.execution import consume, record_outcome
 from apps.approvals.errors import NotConsumable, NotReady
 from apps.approvals.models import Decision, Proposal, ResumeOutbox
 from apps.connectors.models import ActionExecution
-from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_policy, make_proposal
+from tests.factories.accounts import make_member
+from tests.factories.approvals import (
+    ROUTE_ARGS,
+    TEN,
+    decide,
+    make_action_type,
+    make_agent,
+    make_policy,
+    make_proposal,
+)
 
 LATER = TEN + timedelta(seconds=15)
 SEEN = {"status": "open"}
@@ -186,6 +195,106 @@ class TestConsume:
         assert (refused.value.code, state_of(row)) == ("not_connected", "queued")
 
 
+class TestRights:
+    """The executor acts with the narrower of the agent's and the approvers' rights, as they stand at that moment."""
+
+    def refused(self, row, **given):
+        with pytest.raises(NotConsumable) as refused:
+            run(row, **given)
+        assert not ActionExecution.objects.exists()
+        return refused.value
+
+    def test_an_approval_ends_with_the_role_it_came_from(self, queued, ben, team):
+        ben.memberships.get(team=team).delete()
+
+        refusal = self.refused(queued)
+
+        assert (refusal.code, state_of(queued)) == ("withdrawn", "withdrawn")
+        assert refusal.message == "Its approver may not decide here any more. Nothing was executed."
+
+    def test_an_approval_ends_with_the_account_that_gave_it(self, queued, ben):
+        ben.is_active = False
+        ben.save()
+
+        assert self.refused(queued).code == "withdrawn"
+
+    def test_a_reviewer_elsewhere_is_no_reviewer_here(self, queued, ben, team, other_team):
+        ben.memberships.update(team=other_team)
+
+        assert self.refused(queued).code == "withdrawn"
+
+    def test_who_owns_the_agent_by_now_has_approved_nothing(self, queued, ben):
+        Agent.objects.update(owner=ben)
+
+        assert "may not decide here any more" in self.refused(queued).message
+
+    def test_both_of_two_approvers_must_still_hold_the_right(self, team, ada, ben):
+        kim = make_member(team, Role.REVIEWER, name="Kim")
+        row = make_proposal(team, ada, kind={"risk_class": "high"}, policy={"undo_s": 0})
+        row = decide(decide(row, ben).proposal, kim).proposal
+        ben.memberships.all().delete()
+
+        assert self.refused(row, at=TEN).code == "withdrawn"
+
+    def test_an_approval_that_was_taken_back_needs_no_right(self, team, ada, ben):
+        kim = make_member(team, Role.REVIEWER, name="Kim")
+        row = decide(make_proposal(team, ada, policy={"undo_s": 0}), ben).proposal
+        row = decide(undoing.undo(row.pk, actor=ben, at=TEN), kim).proposal
+        ben.memberships.all().delete()
+
+        assert run(row, at=TEN).state == "started"
+
+    @pytest.mark.parametrize(
+        ("stage", "why"),
+        [
+            ("demo", "Recorded, not executed: At stage demo the ceiling is “recommend”."),
+            ("retired", "Recorded, not executed: At stage retired the ceiling is “shadow”."),
+        ],
+    )
+    def test_an_agent_that_only_advises_by_now_writes_nothing(self, queued, ada, stage, why):
+        agents.record_stage(queued.agent_version.agent, stage=stage, reason="Too early", actor=ada)
+
+        refusal = self.refused(queued)
+
+        assert (refusal.code, refusal.message, state_of(queued)) == ("withdrawn", why, "withdrawn")
+
+    @pytest.mark.parametrize("level", ["shadow", "recommend"])
+    def test_a_level_below_approve_writes_nothing(self, queued, cora, level):
+        agents.lower_level(AutonomyLevel.objects.get(), level=level, actor=cora, reason="It was wrong")
+
+        assert self.refused(queued).message == f"Recorded, not executed: Its level is “{level}”."
+
+    def test_the_thread_hears_that_it_was_recorded(self, queued, ada):
+        agents.record_stage(queued.agent_version.agent, stage="demo", reason="Too early", actor=ada)
+
+        self.refused(queued)
+
+        told = ResumeOutbox.objects.get(state="new").answer
+        assert told["message"].startswith("Recorded, not executed:")
+
+    def test_an_agent_that_lost_the_right_to_act_alone_does_not(self, team, ada, cora):
+        row = self.on_its_own(team, ada)
+        agents.lower_level(AutonomyLevel.objects.get(), level="approve", actor=cora, reason="It was wrong")
+
+        refusal = self.refused(row, at=TEN)
+
+        assert (refusal.code, state_of(row)) == ("stale", "stale")
+        assert "It may not act alone any more: It has not yet earned" in refusal.message
+
+    def test_an_agent_that_kept_the_right_to_act_alone_does(self, team, ada):
+        assert run(self.on_its_own(team, ada), at=TEN).state == "started"
+
+    def on_its_own(self, team, ada):
+        agent = make_agent(team, ada)
+        kind = make_action_type(agent, risk_class="low", level="auto")
+        for report, value in (("budget", "ok"), ("gates", "satisfied")):
+            agents.report_standing(agent, kind=report, value=value, as_of=TEN)
+        sure = {"conditions": {"auto_from_confidence": 0.9}, "undo_s": 0}
+        row = make_proposal(team, ada, agent=agent, policy=sure, confidence=0.95)
+        assert (kind.pk, row.state) == (row.action_type_id, "queued")
+        return row
+
+
 class TestOutcome:
     @pytest.mark.parametrize(("state", "ledger"), [("succeeded", "done"), ("failed", "failed"), ("unknown", "unknown")])
     def test_proposal_and_ledger_say_the_same(self, queued, state, ledger):
@@ -311,6 +420,13 @@ class TestLapse:
 
 
 class TestTheDatabaseItselfRefuses:
+    @pytest.mark.parametrize("kind", ["drill", "second_look", "advice"])
+    def test_only_what_is_live_is_executable(self, team, ada, kind):
+        row = make_proposal(team, ada)
+
+        with pytest.raises(IntegrityError, match="only_what_is_live_is_executable"), transaction.atomic():
+            Proposal.objects.filter(pk=row.pk).update(kind=kind)
+
     def test_what_is_not_executable_never_runs(self, queued):
         with pytest.raises(IntegrityError, match="what_is_not_executable_never_runs"), transaction.atomic():
             Proposal.objects.filter(pk=queued.pk).update(executable=False)

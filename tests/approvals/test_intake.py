@@ -6,13 +6,15 @@ import pytest
 
 from apps.agents import actions as agents
 from apps.agents.models import AutonomyLevel, KillSwitch
-from apps.approvals import errors
+from apps.approvals import errors, queries
+from apps.approvals.actions import outbox
 from apps.approvals.actions.intake import propose
 from apps.approvals.actions.policies import ensure_policy, publish_policy
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody, ResumeOutbox
 from tests.factories.approvals import (
     ROUTE_ARGS,
     TEN,
+    decide,
     make_action_type,
     make_agent,
     make_policy,
@@ -225,6 +227,77 @@ def test_every_proposal_is_told_to_the_audit_log_once(team, ada, audit_events):
     row = make_proposal(team, ada)
 
     assert [event["action"] for event in audit_events(row)] == ["proposal.pending"]
+
+
+class TestAdvice:
+    """R12: below `approve` nothing is executed, whatever anybody says; the thread does not wait for it."""
+
+    def test_what_a_demo_proposes_is_recorded_and_asks_nobody(self, team, ada, ben):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        assert (row.kind, row.executable, row.state, row.closed_at) == ("advice", False, "withdrawn", TEN)
+        assert queries.inbox_rows(ben, at=TEN) == []
+        assert not row.decisions.exists()
+
+    def test_its_thread_hears_so_at_once(self, team, ada):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        answer = outbox.mark_handed(row.outbox.get().pk, at=TEN).answer
+        told = "Recorded, not executed: At stage demo the ceiling is “recommend”."
+        assert answer == {"type": "reject", "message": told}
+
+    @pytest.mark.parametrize("level", ["shadow", "recommend"])
+    def test_the_level_of_the_action_type_counts_as_much_as_the_stage(self, team, ada, level):
+        row = make_proposal(team, ada, kind={"level": level})
+
+        assert (row.kind, row.hold_reason) == ("advice", f"Recorded, not executed: Its level is “{level}”.")
+
+    def test_being_sure_does_not_help(self, desk):
+        version, kind = desk
+        make_policy(kind, conditions=SURE)
+        AutonomyLevel.objects.update(level="recommend")
+
+        assert propose(make_request(version, kind, confidence=0.99), at=TEN).state == "withdrawn"
+
+    def test_what_the_policy_refuses_is_refused_all_the_same(self, team, ada):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"), args={"evil": 1})
+
+        assert (row.kind, row.executable, row.state) == ("advice", False, "rejected")
+
+    def test_the_log_knows_it_as_advice(self, team, ada, audit_events):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        (event,) = audit_events(row)
+        assert (event["action"], event["outcome"]) == ("proposal.advised", "withdrawn")
+        assert event["actor"] == f"agent:{row.agent_version.agent_id}"
+        assert event["payload"]["moves"] == ["T1", "T11"]
+
+    def test_nobody_can_decide_it(self, team, ada, ben):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        with pytest.raises(errors.AlreadyDecided):
+            decide(row, ben)
+
+    def test_the_same_call_again_is_the_same_advice(self, team, ada):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+        request = make_request(
+            row.agent_version, row.action_type, thread_id=row.thread_id, tool_call_id=row.tool_call_id
+        )
+
+        assert propose(request, at=TEN).pk == row.pk
+
+    def test_its_card_says_what_it_is(self, team, ada, ben):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        card = queries.card(ben, row.pk, at=TEN)
+
+        assert (card.state_words, card.may_decide, card.review_reason) == ("Recorded, not executed", False, "")
+        assert "At stage demo" in card.hold_reason
+
+    def test_an_agent_on_trial_asks_people(self, team, ada):
+        row = make_proposal(team, ada, agent=make_agent(team, ada, stage="pilot"))
+
+        assert (row.kind, row.executable, row.state) == ("live", True, "pending")
 
 
 def test_an_outside_agent_that_floods_is_told_to_wait(team, ada):

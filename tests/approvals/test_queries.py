@@ -14,6 +14,7 @@ from apps.approvals.domain import order
 from apps.approvals.models import Proposal, ResumeOutbox
 from tests.factories.accounts import make_member
 from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_action_type, make_agent, make_proposal, make_version
+from tests.factories.oncall import make_schedule
 
 NOON = TEN + timedelta(hours=2)
 
@@ -344,4 +345,93 @@ class TestHistory:
         record_outcome(row.pk, state="unknown", execution=consume(row.pk, worker="w", at=TEN, **facts), at=TEN)
 
         assert [(each.id, each.may_reconcile) for each in queries.unknown_outcomes(cora)] == [(row.pk, True)]
-        assert [each.may_reconcile for each in queries.unknown_outcomes(ben)] == [False]
+        assert queries.unknown_outcomes(ben) == []
+
+    def test_who_may_read_no_arguments_sees_that_an_outcome_is_unknown_and_not_what_was_sent(
+        self, team, ada, ben, dev, olga
+    ):
+        row = decide(make_proposal(team, ada, policy={"undo_s": 0}), ben).proposal
+        facts = {"args": row.args, "fingerprint": row.agent_version.fingerprint, "state_now": {"status": "open"}}
+        record_outcome(row.pk, state="unknown", execution=consume(row.pk, worker="w", at=TEN, **facts), at=TEN)
+        another_owner = make_member(team, Role.AGENT_OWNER)
+
+        for reader, title, may_open in (
+            (dev, "Route a ticket", False),
+            (another_owner, "Route a ticket", True),
+            (ada, "Route T-1001 to billing", True),
+            (olga, "Route T-1001 to billing", True),
+        ):
+            (line,) = queries.unknown_outcomes(reader)
+            assert (line.title, line.may_open, line.may_reconcile) == (title, may_open, False)
+            assert bool(line.args) is (title == row.title)
+
+
+class TestOnlyWhatIsLiveCounts:
+    """Drills and second looks tell about the people, advice was decided by nobody."""
+
+    @pytest.fixture
+    def not_live(self, team, ada, ben, agent):
+        """Make one approved card, and three like it of the other kinds."""
+        rows = [decide(make_proposal(team, ada, agent=agent), ben, "reject").proposal for _ in range(4)]
+        for row, kind in zip(rows[1:], ["drill", "second_look", "advice"], strict=True):
+            Proposal.objects.filter(pk=row.pk).update(kind=kind, executable=False)
+        return rows
+
+    def test_in_the_counts_of_an_agent(self, agent, not_live):
+        assert queries.decided_counts([agent.pk])[agent.pk].total == 1
+
+    def test_in_the_past_decisions_of_a_card(self, team, ada, ben, agent, not_live):
+        assert queries.card(ben, make_proposal(team, ada, agent=agent).pk, at=TEN).past.total == 1
+
+    def test_in_todays_work(self, ben, not_live):
+        assert queries.queue(ben, at=TEN).decided_today == 1
+
+    def test_in_an_agents_quota_only_what_it_proposed_itself(self, team, ada, agent):
+        rows = [make_proposal(team, ada, agent=agent) for _ in range(2)]
+        Proposal.objects.filter(pk=rows[0].pk).update(kind="drill", executable=False)
+
+        load = queries.load(agent, since=TEN - minutes(1))
+
+        assert (load.open, load.last_minute) == (1, 1)
+
+    def test_advice_is_in_no_history_of_decisions(self, ben, not_live):
+        assert not_live[3].pk not in {row.id for row in queries.history_rows(ben).rows}
+
+
+class TestWhoAnswers:
+    def test_whoever_is_on_call(self, team, ada, ben, cora):
+        make_schedule(team, cora, at=TEN - timedelta(days=1), start_day=TEN.date())
+
+        assert queries.card(ben, make_proposal(team, ada).pk, at=TEN).who_answers == "On duty now: Cora."
+
+    def test_in_a_gap_the_teams_lead(self, team, ada, ben, cora, dev):
+        team.lead = dev
+        team.save()
+
+        card = queries.card(ben, make_proposal(team, ada).pk, at=TEN)
+
+        assert card.who_answers == "Nobody is on call: Dev leads the team and answers."
+
+    def test_without_a_lead_who_can_add_a_rotation(self, team, ada, ben, cora):
+        make_member(team, Role.OPERATOR, name="Olive")
+
+        card = queries.card(ben, make_proposal(team, ada).pk, at=TEN)
+
+        assert card.who_answers == "Nobody is on call: Cora or Olive answers, and can add a rotation."
+
+    def test_a_lead_who_left_is_not_named(self, team, ada, ben, cora, dev):
+        team.lead = dev
+        team.save()
+        dev.is_active = False
+        dev.save()
+
+        assert "Cora answers" in queries.card(ben, make_proposal(team, ada).pk, at=TEN).who_answers
+
+    def test_with_nobody_at_all_an_administrator_is_needed(self, team, ada, ben):
+        assert (
+            "an administrator can name an operator"
+            in queries.card(ben, make_proposal(team, ada).pk, at=TEN).who_answers
+        )
+
+    def test_a_closed_card_waits_for_nobody(self, team, ada, ben):
+        assert queries.card(ben, decide(make_proposal(team, ada), ben).proposal.pk, at=TEN).who_answers == ""

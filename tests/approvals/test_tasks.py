@@ -11,11 +11,11 @@ from django.db import connection
 
 from apps.approvals import checking, tasks
 from apps.approvals.actions import claims, undoing
-from apps.approvals.actions.execution import consume, record_outcome
+from apps.approvals.actions.execution import consume, reconcile, record_outcome
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.audit.clock import clock
 from apps.connectors.models import ActionExecution
-from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_proposal
+from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_agent, make_proposal
 
 SWEEPS = ["approvals.sweep_expiry", "approvals.sweep_outbox", "approvals.sweep_claims", "approvals.sweep_executions"]
 
@@ -141,8 +141,55 @@ class TestCheck:
         ActionExecution.objects.update(state=state)
 
         assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [
-            (row.pk, f"the ledger says {state}, and it says otherwise")
+            (row.pk, f"the ledger says {state}, and it says otherwise"),
+            (row.pk, f"the audit log does not know that its execution is {state}"),
         ]
+
+    @pytest.mark.parametrize(
+        ("gone", "says"),
+        [
+            ("proposal.pending", "the audit log does not know that it was proposed"),
+            ("proposal.decided", "the audit log does not know every verdict on it"),
+            ("proposal.succeeded", "the audit log does not know that its execution is done"),
+        ],
+    )
+    def test_it_finds_what_the_audit_log_was_not_told(self, team, ada, ben, gone, says):
+        row = _running(team, ada, ben)
+        record_outcome(row.pk, state="succeeded", execution=ActionExecution.objects.get(), at=TEN)
+        _forget(row, gone)
+
+        assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [(row.pk, says)]
+
+    def test_an_undone_verdict_hides_no_hole_of_the_next_one(self, team, ada, ben):
+        row = decide(make_proposal(team, ada), ben).proposal
+        decide(undoing.undo(row.pk, actor=ben, at=TEN), ben)
+        assert list(checking.mismatches()) == []
+
+        _forget(row, "proposal.decided", keep=1)
+
+        assert [each.what for each in checking.mismatches()] == ["the audit log does not know every verdict on it"]
+
+    def test_generated_rows_have_one_event_for_all_of_them(self, team, ada, ben):
+        row = decide(make_proposal(team, ada), ben).proposal
+        Proposal.objects.update(synthetic=True)
+        _forget(row, "proposal.pending")
+
+        assert list(checking.mismatches()) == []
+
+    def test_a_reconciled_outcome_and_advice_are_told(self, team, ada, ben, cora):
+        row = _running(team, ada, ben)
+        record_outcome(row.pk, state="unknown", execution=ActionExecution.objects.get(), at=TEN)
+        reconcile(row.pk, happened=True, note="Looked it up.", actor=cora, at=TEN)
+        make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
+
+        assert list(checking.mismatches()) == []
+
+    def test_a_hole_beyond_the_first_chunk_is_found(self, team, ada, monkeypatch):
+        monkeypatch.setattr(checking, "CHUNK", 2)
+        rows = [make_proposal(team, ada) for _ in range(5)]
+        _forget(rows[-1], "proposal.pending")
+
+        assert [each.proposal_id for each in checking.mismatches()] == [rows[-1].pk]
 
     def test_it_finds_a_write_that_nobody_proposed(self, team, ada, ben):
         _running(team, ada, ben)
@@ -151,6 +198,19 @@ class TestCheck:
         assert (4711, "the ledger names it, and there is no such proposal") in {
             (each.proposal_id, each.what) for each in checking.mismatches()
         }
+
+
+def _forget(row, action, *, keep=0):
+    """Cut events of a proposal out of the log, as nobody can while its guard stands."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(
+            "DELETE FROM audit_auditevent WHERE id IN"
+            " (SELECT id FROM audit_auditevent WHERE object = %s AND action = %s ORDER BY id OFFSET %s)",
+            [f"proposal:{row.pk}", action, keep],
+        )
+        assert cursor.rowcount
+        cursor.execute("SET LOCAL session_replication_role = origin")
 
 
 def _running(team, ada, ben):

@@ -1,11 +1,15 @@
 """The inbox as a reviewer uses it, with and without htmx, and what it answers when it says no."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
+from apps.accounts.models import Membership, Role
 from apps.approvals.models import Proposal, State
 from apps.audit.clock import clock
+from apps.audit.models import AuditEvent
+from tests.factories.accounts import make_member
 from tests.factories.approvals import decide, make_agent, make_proposal
 
 pytestmark = pytest.mark.django_db
@@ -119,9 +123,6 @@ def test_an_edit_outside_the_schema_is_refused_with_its_place(as_ben, proposals)
 
 
 def test_a_card_decided_elsewhere_answers_409_and_shows_by_whom(as_ben, proposals, team):
-    from apps.accounts.models import Role
-    from tests.factories.accounts import make_member
-
     kim = make_member(team, Role.REVIEWER, name="Kim")
     shown = verdict(proposals[0])
     decide(proposals[0], kim, "reject", at=clock())
@@ -140,8 +141,6 @@ def test_an_old_card_cannot_decide(as_ben, proposals):
 
 
 def test_the_owner_of_the_agent_reads_that_someone_else_must_decide(client, team, ada, proposals):
-    from apps.accounts.models import Membership, Role
-
     Membership.objects.create(user=ada, team=team, role=Role.REVIEWER)
     client.force_login(ada)
 
@@ -149,6 +148,112 @@ def test_the_owner_of_the_agent_reads_that_someone_else_must_decide(client, team
 
     assert b"Someone else must decide this one" in response.content
     assert client.post(f"/inbox/{proposals[0].pk}/decide/", verdict(proposals[0])).status_code == 403
+
+
+def test_a_refused_self_approval_is_recorded(client, team, ada, proposals):
+    Membership.objects.create(user=ada, team=team, role=Role.REVIEWER)
+    client.force_login(ada)
+
+    client.post(f"/inbox/{proposals[0].pk}/decide/", verdict(proposals[0]))
+
+    event = AuditEvent.objects.get(action="access.refused")
+    assert (event.actor, event.object) == (ada.actor, f"proposal:{proposals[0].pk}")
+    assert event.team == f"team:{team.pk}"
+    assert "approvals.decide" in event.payload
+
+
+@pytest.mark.parametrize("person", ["ada", "cora", "olga"])
+def test_who_may_only_read_opens_a_card_by_the_same_click(client, cast, proposals, person):
+    client.force_login(cast[person])
+
+    response = client.post(f"/inbox/{proposals[0].pk}/claim/", headers=HTMX)
+
+    assert response.status_code == 200
+    assert b"a reviewer of the team decides it" in response.content
+    proposals[0].refresh_from_db()
+    assert proposals[0].state == State.PENDING
+    assert not AuditEvent.objects.filter(action="access.refused").exists()
+
+
+class TestViewsAreEvents:
+    """A1: who saw which card, in which version; a poll or a second look tells nothing new."""
+
+    def told(self):
+        events = AuditEvent.objects.filter(action="proposal.viewed").order_by("id")
+        return [(each.actor, each.object, json.loads(each.payload)["version"]) for each in events]
+
+    def test_opening_a_card_by_its_address_is_told_once(self, as_ben, ben, proposals):
+        for _ in range(3):
+            as_ben.get(f"/inbox/{proposals[0].pk}/")
+
+        assert self.told() == [(ben.actor, f"proposal:{proposals[0].pk}", 1)]
+
+    def test_opening_it_by_a_click_tells_of_the_card_as_it_was_claimed(self, as_ben, ben, proposals):
+        as_ben.post(f"/inbox/{proposals[1].pk}/claim/", headers=HTMX)
+        as_ben.get(f"/inbox/{proposals[1].pk}/")
+
+        assert self.told() == [(ben.actor, f"proposal:{proposals[1].pk}", 2)]
+
+    def test_the_first_card_of_the_inbox_and_the_next_after_a_verdict_were_seen_too(self, as_ben, ben, proposals):
+        as_ben.get("/inbox/")
+        as_ben.post(f"/inbox/{proposals[0].pk}/decide/", verdict(proposals[0]), headers=HTMX)
+
+        assert [(subject, version) for _, subject, version in self.told()] == [
+            (f"proposal:{proposals[0].pk}", 1),
+            (f"proposal:{proposals[1].pk}", 2),
+        ]
+
+    def test_each_person_is_told_of_by_themselves(self, client, ben, olga, proposals):
+        for person in (ben, olga):
+            client.force_login(person)
+            client.get(f"/inbox/{proposals[0].pk}/")
+
+        assert [actor for actor, _, _ in self.told()] == [ben.actor, olga.actor]
+
+    def test_the_event_names_what_exactly_was_shown(self, as_ben, proposals):
+        as_ben.get(f"/inbox/{proposals[0].pk}/")
+
+        header = json.loads(AuditEvent.objects.get(action="proposal.viewed").header)
+        assert (header["digest"], header["proposal"]) == (proposals[0].digest, str(proposals[0].pk))
+
+    def test_polls_and_the_queue_alone_show_no_card(self, as_ben, proposals):
+        shown = [f"{row.pk}:{row.version}" for row in proposals]
+
+        as_ben.post("/inbox/changes/", {"shown": shown, "as_of": clock().isoformat()}, headers=HTMX)
+        as_ben.get("/inbox/queue/", headers=HTMX)
+
+        assert self.told() == []
+
+    def test_an_outsider_saw_nothing(self, client, eve, proposals):
+        client.force_login(eve)
+
+        client.get(f"/inbox/{proposals[0].pk}/")
+
+        assert self.told() == []
+
+
+def test_a_card_says_who_answers_when_nobody_is_on_call(as_ben, cora, proposals):
+    page = as_ben.get(f"/inbox/{proposals[0].pk}/").content.decode()
+
+    assert "Nobody is on call: Cora answers, and can add a rotation." in page
+
+
+@pytest.mark.parametrize(
+    ("person", "status"), [("cora", 200), ("dev", 200), ("olga", 200), ("ben", 403), ("max_", 403)]
+)
+def test_unknown_outcomes_are_for_those_who_repair_or_follow_it(client, cast, team, person, status):
+    client.force_login(cast[person])
+
+    assert client.get("/inbox/reconcile/").status_code == status
+
+
+def test_the_way_to_unknown_outcomes_is_shown_to_those_who_may_go_it(client, cast, team):
+    ways = {}
+    for person in ("ben", "cora"):
+        client.force_login(cast[person])
+        ways[person] = b"/inbox/reconcile/" in client.get("/inbox/").content
+
+    assert ways == {"ben": False, "cora": True}
 
 
 def test_undo_brings_the_card_back(as_ben, proposals):

@@ -14,6 +14,7 @@ from apps.approvals import queries
 from apps.approvals.actions import claims, outbox, undoing
 from apps.approvals.actions.execution import consume, record_outcome
 from apps.approvals.actions.intake import propose
+from apps.approvals.actions.viewing import record_view
 from apps.approvals.models import ResumeOutbox
 from apps.audit.clock import clock
 from tests.factories.approvals import (
@@ -94,6 +95,12 @@ def _card(world: World) -> Job:
     return lambda: queries.card(person, row.pk)
 
 
+def _record_view(world: World) -> Job:
+    person = world.person()
+    card = queries.card(person, world.card().pk)
+    return lambda: record_view(card, reader=person)
+
+
 def _changed_since(world: World) -> Job:
     shown, person = {world.card().pk: 1 for _ in range(12)}, world.person()
     return lambda: queries.changed_since(person, shown, as_of=clock())
@@ -118,6 +125,7 @@ JOBS: dict[str, Callable[[World], Job]] = {
     "approvals.consume": World.consuming,
     "approvals.record_outcome": _record_outcome,
     "approvals.card": _card,
+    "approvals.record_view": _record_view,
     "approvals.changed_since": _changed_since,
     "approvals.inbox_rows": _of_twelve(queries.inbox_rows),
     "approvals.queue": _of_twelve(queries.queue),

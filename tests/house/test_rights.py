@@ -9,7 +9,19 @@ import pytest
 from apps.accounts.domain.rights import RIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKING = {"has_perm", "team_ids_with", "users_with", "scoped", "object_or_404", "ensure", "Forbidden", "Hidden", "Item"}
+ASKING = {
+    "has_perm",
+    "team_ids_with",
+    "users_with",
+    "scoped",
+    "object_or_404",
+    "ensure",
+    "ensure_may",
+    "may",
+    "Forbidden",
+    "Hidden",
+    "Item",
+}
 RIGHT = re.compile(r"[a-z]+\.[a-z_]+")
 IN_TEMPLATES = re.compile(r"\bperms\.([a-z]+\.[a-z_]+)")
 

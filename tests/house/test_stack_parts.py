@@ -49,7 +49,11 @@ def test_the_printed_address_opens_on_this_machine(host, expected):
 
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
-    [("PORT", "eighty", "PORT is 'eighty'"), ("PORT", "0", "PORT is '0'"), ("HOST", "192.0.2.1", "Check HOST and PORT")],
+    [
+        ("PORT", "eighty", "PORT is 'eighty'"),
+        ("PORT", "0", "PORT is '0'"),
+        ("HOST", "192.0.2.1", "Check HOST and PORT"),
+    ],
 )
 def test_before_anything_is_installed_a_bad_address_is_said_in_one_sentence(monkeypatch, variable, value, sentence):
     monkeypatch.setenv("PORT", str(network.free_port()))

@@ -11,7 +11,7 @@ from apps.accounts.models import Role, Team, User
 from apps.agents.models import KillSwitch
 from apps.audit import actions as audit
 from apps.audit.models import AuditEvent
-from apps.programs.actions import open_program
+from apps.programs.actions.planning import open_program
 from apps.programs.models import Program
 from apps.runs.models import Run
 from apps.slo.actions import ensure_objectives
@@ -139,6 +139,8 @@ OBJECTS = {
     "agents slug": slug,
     "switch_id": switch,
     "runs:run pk": run,
+    "runs:cancel pk": run,
+    "runs:give_up pk": run,
     "runs:hand_over pk": hand_over,
     "runs:agent-panel pk": agent,
 }

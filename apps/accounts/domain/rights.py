@@ -13,6 +13,8 @@ RIGHTS: dict[str, frozenset[str]] = {
     "approvals.undo": frozenset({REVIEWER}),
     "runs.view": frozenset({REVIEWER, OPERATOR, TPM, AGENT_OWNER, AUDITOR}),
     "runs.repair": frozenset({OPERATOR}),
+    "repairs.view": frozenset({OPERATOR, TPM, AGENT_OWNER, AUDITOR}),
+    "traces.read": frozenset({REVIEWER, OPERATOR, AGENT_OWNER, AUDITOR}),
     "work.import": frozenset({OPERATOR, AGENT_OWNER}),
     "work.close_hand_over": frozenset({REVIEWER}),
     "agents.view": frozenset({REVIEWER, OPERATOR, TPM, AGENT_OWNER, AUDITOR, ADMIN}),
@@ -37,6 +39,9 @@ RIGHTS: dict[str, frozenset[str]] = {
     "people.change": frozenset({ADMIN}),
 }
 
+# What the role of agent owner gives over the person's own agents only; other roles give it in the whole team.
+OVER_OWN_AGENTS = frozenset({"agents.change", "traces.read"})
+
 
 class UnknownRight(LookupError):
     """A right that no role can hold: a slip of the pen in the code that asks."""
@@ -54,3 +59,9 @@ def teams_with(right: str, roles_by_team: Mapping[int, Collection[str]]) -> froz
     """Return the teams in which a person's roles give the right."""
     wanted = roles_with(right)
     return frozenset(team_id for team_id, roles in roles_by_team.items() if not wanted.isdisjoint(roles))
+
+
+def holds_over_agent(right: str, roles: Collection[str], *, owns: bool) -> bool:
+    """Say whether the roles that a person holds in an agent's team give a right over that agent; `owns`: it is theirs."""
+    giving = roles_with(right).intersection(roles)
+    return bool(giving - {AGENT_OWNER}) or (AGENT_OWNER in giving and (owns or right not in OVER_OWN_AGENTS))

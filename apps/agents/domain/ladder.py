@@ -47,6 +47,18 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What an action is worth below `approve`: it is recorded and never executed. At shadow nobody is shown it."""
+
+    level: str
+    why: str
+
+    @property
+    def is_shown(self) -> bool:
+        return rank(self.level) > rank("shadow")
+
+
+@dataclass(frozen=True, slots=True)
 class Autonomy:
     """The level in force now. `why` holds one sentence for each reason to ask a person; empty exactly when it may act alone."""
 
@@ -75,6 +87,15 @@ def ceiling(*, risk_class: str, reversibility: str, regulated: bool, stage: str)
     by_risk = _by_risk(risk_class, reversibility=reversibility, regulated=regulated)
     by_stage = Ceiling(_CEILING_BY_STAGE[stage], f"At stage {stage} the ceiling is “{_CEILING_BY_STAGE[stage]}”.")
     return min(by_risk, by_stage, key=lambda each: rank(each.level))
+
+
+def advice(*, level: str | None, top: Ceiling) -> Advice | None:
+    """Return why an action may only be advice, or None if a person may be asked to let it run. No level means: ask."""
+    held = "approve" if level is None else level
+    now = lowest(held, top.level)
+    if rank(now) >= rank("approve"):
+        return None
+    return Advice(now, top.why if now == top.level else f"Its level is “{held}”.")
 
 
 def autonomy(

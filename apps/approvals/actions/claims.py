@@ -76,7 +76,7 @@ def release_stale_claims(at: datetime | None = None) -> int:
 def _claim(row: Proposal, actor: User, now: datetime) -> Proposal:
     ensure_free_for(row, actor, now)
     if owns(row, actor):
-        raise errors.SelfApproval
+        raise errors.SelfApproval(row)
     until = window.claim_until(now, row.deadline or now)
     if row.state == states.CLAIMED and row.claimed_by_id == actor.pk:
         row.claim_until = until

@@ -9,11 +9,13 @@ from django.db import connection, transaction
 
 from apps.accounts.access import Forbidden
 from apps.accounts.models import User
+from apps.accounts.queries import users_with
 from apps.agents import queries as agents
 from apps.approvals import errors
 from apps.approvals.actions import closing, moves, outbox
 from apps.approvals.actions.moves import Step
-from apps.approvals.domain import policy, states, window
+from apps.approvals.card import barred
+from apps.approvals.domain import policy, states, window, wording
 from apps.approvals.domain.digest import moved_fields
 from apps.approvals.errors import NotConsumable
 from apps.approvals.models import Decision, Proposal
@@ -29,6 +31,7 @@ STUCK_AFTER: Final = timedelta(seconds=60)
 BATCH: Final = 200
 # Only a low-risk action may run although its target could not be read again.
 _MAY_RUN_UNREAD: Final = "low"
+_CONSENT: Final = ("approve", "edit")
 
 
 def consume(
@@ -110,7 +113,15 @@ def reconcile(proposal_id: int, *, happened: bool, note: str, actor: User, at: d
     moves.move(row, step)
     execution = execution_of(row)
     if execution is not None:
-        ledger.finish_execution(execution, state=_LEDGER[target], result={"reconciled": note.strip()}, at=now)
+        ledger.finish_execution(
+            execution,
+            state=_LEDGER[target],
+            result={"reconciled": note.strip(), "by": actor.actor},
+            # Seen by a person in the system of record: the target is the reference that this person can vouch for.
+            external_ref=row.target if happened else "",
+            actor=actor.actor,
+            at=now,
+        )
     for answer_id in row.outbox.filter(state="handed").values_list("pk", flat=True):
         outbox.send(answer_id)
     moves.announce(row)
@@ -168,6 +179,8 @@ def _objection(
         _time_objection(row, now)
         or _content_objection(row, args, fingerprint)
         or _switch_objection(row)
+        or _approver_objection(row)
+        or _level_objection(row, now)
         or _policy_objection(row)
         or _state_objection(row, state_now)
     )
@@ -203,6 +216,30 @@ def _switch_objection(row: Proposal) -> _No | None:
         lock=True,
     )
     return None if stopped is None else _withdrawn(f"Stopped: {stopped}")
+
+
+def _approver_objection(row: Proposal) -> _No | None:
+    """R2: whoever consented must still be one who may; a role taken away acts at once (S6)."""
+    may_decide = users_with("approvals.decide", row.team_id).exclude(pk__in=barred(row))
+    consents = Decision.objects.filter(proposal=row, voided_at__isnull=True, verdict__in=_CONSENT, by_kind="person")
+    if consents.exclude(actor__in=may_decide).exists():
+        return _withdrawn("Its approver may not decide here any more.")
+    return None
+
+
+def _level_objection(row: Proposal, now: datetime) -> _No | None:
+    """R12 and R21 of autonomy: the agent must still stand where its actions are executed, and alone where nobody consented."""
+    agent, kind = row.agent_version.agent, row.action_type
+    advice = agents.advice(agent, kind)
+    if advice is not None:
+        return _No("withdrawn", wording.recorded(advice.why), states.WITHDRAWN)
+    if row.approvals_given:
+        return None
+    earned = agents.autonomy(agent, kind, at=now)
+    if earned.may_act_alone:
+        return None
+    told = f"It may not act alone any more: {' '.join(earned.why)} Nothing was executed."
+    return _No("stale", told, states.STALE)
 
 
 def _policy_objection(row: Proposal) -> _No | None:
@@ -292,9 +329,7 @@ def _thread_is_free(thread_id: str) -> bool:
 
 
 def _approved(row: Proposal, actor: User) -> bool:
-    return Decision.objects.filter(
-        proposal=row, actor=actor, voided_at__isnull=True, verdict__in=["approve", "edit"]
-    ).exists()
+    return Decision.objects.filter(proposal=row, actor=actor, voided_at__isnull=True, verdict__in=_CONSENT).exists()
 
 
 def _agent(row: Proposal) -> str:

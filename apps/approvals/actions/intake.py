@@ -1,6 +1,6 @@
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -14,7 +14,7 @@ from apps.approvals import errors
 from apps.approvals.actions import moves, outbox
 from apps.approvals.actions.moves import Step
 from apps.approvals.actions.policies import ensure_policy
-from apps.approvals.domain import answer, edit, flood, policy, states, window
+from apps.approvals.domain import answer, edit, flood, policy, states, window, wording
 from apps.approvals.domain.digest import Action, state_digest
 from apps.approvals.domain.hidden import reveal
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody
@@ -24,6 +24,13 @@ from apps.audit.domain.canonical import CanonicalError
 
 # What one of our own runs proposes; other sources are outside intake and get 429 when an agent floods.
 OWN_RUNS: Final = "run"
+# By the state that intake leads to, the audit event that tells of it; no other verb writes these.
+INTAKE_EVENTS: Final = {
+    states.PENDING: "proposal.pending",
+    states.QUEUED: "proposal.queued",
+    states.REJECTED: "proposal.rejected",
+    states.WITHDRAWN: "proposal.advised",
+}
 MAX_EVIDENCE_BYTES: Final = 64 * 1024
 MAX_AGENT_TEXT: Final = 4000
 
@@ -60,6 +67,8 @@ class ProposalRequest:
 def propose(request: ProposalRequest, *, at: datetime | None = None) -> Proposal:
     """Take in one action (T1) and let its policy refuse it (T2), allow it (T3) or ask people (T4), in one transaction.
 
+    What an agent below `approve` proposes is advice: recorded, closed at once (T11) and never executed (R12).
+
     The same tool call with the same content again returns the first proposal, whatever became of it, and moves an
     undelivered answer to the new interrupt. Other content: Conflict. BadArgs if no digest can be made of it;
     TooMany if an outside agent floods.
@@ -81,14 +90,16 @@ def propose(request: ProposalRequest, *, at: datetime | None = None) -> Proposal
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What the policy makes of a request: refused, alone, or asking `approvals` people; `reason` in words."""
+    """What becomes of a request: refused, advice, alone, or asking `approvals` people; `reason` in words."""
 
     steps: tuple[Step, ...]
     reason: str
     approvals: int
+    kind: str = Proposal.Kind.LIVE
 
 
 _REFUSE: Final = (Step("T1", "intake"), Step("T2", "policy"))
+_ADVISE: Final = (Step("T1", "intake"), Step("T11", "system"))
 _ALONE: Final = (Step("T1", "intake"), Step("T3", "policy"), Step("T13", "system"))
 _ASK: Final = (Step("T1", "intake"), Step("T4", "policy"))
 
@@ -100,25 +111,32 @@ def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
     verdict = _assess(request, rules, now)
     row = _new(request, rules, digest, verdict, now)
     row.save(force_insert=True)
-    ProposalBody.objects.bulk_create([_body(request, row, verdict.reason)])
+    ProposalBody.objects.bulk_create([_body(request, row, "" if row.state == states.WITHDRAWN else verdict.reason)])
     if row.state != states.PENDING:
         _close(row, verdict, rules, now)
-    actor = (
-        f"agent:{request.agent_version.agent_id}"
-        if row.state == states.PENDING
-        else f"policy:{rules.key}@{rules.version}"
-    )
+    by_policy = row.state in (states.REJECTED, states.QUEUED)
     moves.tell(
         row,
-        f"proposal.{'queued' if row.state == states.QUEUED else row.state}",
+        INTAKE_EVENTS[row.state],
         *verdict.steps,
-        actor=actor,
+        actor=f"policy:{rules.key}@{rules.version}" if by_policy else f"agent:{request.agent_version.agent_id}",
         payload={"reason": verdict.reason, "action_type": request.action_type.key, "target": row.target},
     )
     return row
 
 
 def _assess(request: ProposalRequest, rules: ApprovalPolicy, now: datetime) -> _Verdict:
+    """Ask the policy; what may only be advice is closed as that, unless the policy refuses it anyway."""
+    advice = agents.advice(request.agent_version.agent, request.action_type)
+    verdict = _asked(request, rules, now)
+    if advice is None:
+        return verdict
+    if verdict.steps != _REFUSE:
+        verdict = replace(verdict, steps=_ADVISE, reason=wording.recorded(advice.why))
+    return replace(verdict, kind=Proposal.Kind.ADVICE)
+
+
+def _asked(request: ProposalRequest, rules: ApprovalPolicy, now: datetime) -> _Verdict:
     kind = request.action_type
     needed = policy.approvals_needed(rules.approvals_needed, risk=kind.risk_class, reversibility=kind.reversibility)
     problems = edit.schema_problems(kind.args_schema, request.args)
@@ -172,6 +190,8 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
     state = moves.follow("", *verdict.steps)
     run = window.execution(now, undo_s=rules.undo_s) if state == states.QUEUED else None
     return Proposal(
+        kind=verdict.kind,
+        executable=verdict.kind == Proposal.Kind.LIVE,
         team_id=version.agent.team_id,
         agent_version=version,
         action_type=kind,
@@ -204,6 +224,7 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
         execute_after=run.execute_after if run else None,
         valid_until=run.valid_until if run else None,
         closed_at=None if state == states.PENDING else now,
+        hold_reason=verdict.reason[:200] if state == states.WITHDRAWN else "",
     )
 
 
@@ -224,7 +245,12 @@ def _body(request: ProposalRequest, row: Proposal, reason: str) -> ProposalBody:
 
 
 def _close(row: Proposal, verdict: _Verdict, rules: ApprovalPolicy, now: datetime) -> None:
-    """Write the policy's own decision and tell the thread."""
+    """Write the policy's own decision, if it made one, and tell the thread."""
+    if row.state == states.WITHDRAWN:
+        # Nobody decided: the thread hears what became of its advice and does not wait.
+        outbox.write(row, answer.refuse(verdict.reason), not_before=now, at=now)
+        moves.announce(row)
+        return
     alone = row.state == states.QUEUED
     Decision.objects.bulk_create(
         [

@@ -182,11 +182,12 @@ def park(outbox_id: int, *, error: str, at: datetime | None = None) -> ResumeOut
 
 
 @transaction.atomic
-def note_failure(outbox_id: int, *, error: str) -> ResumeOutbox:
-    """Remember why a resume failed; the same answer is sent again later."""
+def note_failure(outbox_id: int, *, error: str, counts: bool = False) -> ResumeOutbox:
+    """Remember why a resume failed; the same answer is sent again later. `counts`: as an attempt that `mark_handed` did not see."""
     row = lock_answer(outbox_id)
     row.last_error = error[:500]
-    row.save(update_fields=["last_error"])
+    row.attempts += counts
+    row.save(update_fields=["last_error", "attempts"])
     return row
 
 

@@ -158,7 +158,7 @@ def _decide(row: Proposal, ask: _Ask, now: datetime) -> Decided:
     if (row.version, row.digest) != (ask.version, ask.digest):
         raise errors.Changed
     if owns(row, ask.actor):
-        raise errors.SelfApproval
+        raise errors.SelfApproval(row)
     _ensure_well_formed(row, ask)
     match ask.verdict:
         case "approve":

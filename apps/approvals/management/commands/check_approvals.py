@@ -7,7 +7,7 @@ from apps.approvals import checking
 
 
 class Command(BaseCommand):
-    help = "Check that digests, decisions, answers and the execution ledger agree with each proposal's state."
+    help = "Check that digests, decisions, answers, the execution ledger and the audit log agree with each proposal's state."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=int, default=20, help="How many mismatches to print (default 20).")
@@ -20,4 +20,4 @@ class Command(BaseCommand):
                 self.stderr.write(f"proposal {problem.proposal_id}: {problem.what}")
         if found:
             raise CommandError(f"{found} mismatches. Nothing was changed.", returncode=1)
-        self.stdout.write("Digests, decisions, answers and the ledger agree.")
+        self.stdout.write("Digests, decisions, answers, the ledger and the audit log agree.")
