@@ -9,9 +9,13 @@ from zoneinfo import ZoneInfo
 from django.db.models import Prefetch, QuerySet
 
 from apps.accounts.models import Team, User
+from apps.accounts.queries import users_with
 from apps.oncall.domain import resolve
 from apps.oncall.domain.rotation import Rotation
 from apps.oncall.models import Layer, Position, Schedule
+
+# A sentence that names more people than this is read by none of them.
+NAMED_AT_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,26 @@ def on_duty(team_id: int, *, at: datetime) -> list[User]:  # 3 queries
     """Return everybody on call for a team at an instant, by name; nobody is an empty list."""
     shift = shift_now(team_id, at=at)
     return shift.people if shift else []
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Who answers for a team while nobody is on call: the one who leads it, else those who can add a rotation."""
+
+    people: list[User]
+    is_lead: bool
+
+
+def stand_ins(team: Team) -> StandIns:  # 1 query, none where the team's lead is loaded
+    """Return who answers in a gap. Nobody at all is an empty list: then an administrator must name an operator."""
+    if team.lead is not None and team.lead.is_active:
+        return StandIns([team.lead], is_lead=True)
+    return StandIns(list(users_with("oncall.change", team.pk).order_by("name", "pk")[:NAMED_AT_MOST]), is_lead=False)
+
+
+def has_rotation() -> bool:  # 1 query
+    """Say whether anybody was ever put on call."""
+    return Layer.objects.exists()
 
 
 def shift_now(team_id: int, *, at: datetime) -> Shift | None:  # 3 queries

@@ -63,3 +63,28 @@ def test_the_positions_of_the_newest_layer_come_in_order(team, ada, ben, cora):
     schedule = make_schedule(team, cora, [ada, ben])
 
     assert queries.people_in_order(schedule) == [[cora], [ada, ben]]
+
+
+def test_the_teams_lead_stands_in_before_those_who_can_add_a_rotation(team, cora, dev):
+    assert queries.stand_ins(team) == queries.StandIns([cora], is_lead=False)
+
+    team.lead = dev
+
+    assert queries.stand_ins(team) == queries.StandIns([dev], is_lead=True)
+
+
+def test_a_lead_who_left_stands_in_for_nobody(team, dev):
+    dev.is_active = False
+    team.lead = dev
+
+    assert queries.stand_ins(team).people == []
+
+
+def test_a_rotation_is_known_once_somebody_was_put_on_call(team, ben):
+    make_schedule(team)
+    assert not queries.has_rotation()
+
+    queries_after = make_schedule(make_team(), ben)
+
+    assert queries_after.layers.exists()
+    assert queries.has_rotation()

@@ -44,6 +44,19 @@ def test_the_page_says_that_nobody_answers_and_offers_a_rotation(enter, team, co
     assert "Add a rotation" in page
 
 
+def test_a_team_without_a_rota_offers_one_button(enter, team, cora):
+    page = enter(cora).get("/oncall/").content.decode()
+
+    assert "Nobody is on call yet" in page
+    assert page.count(f'href="/oncall/teams/{team.pk}/"') == 1
+
+
+def test_those_who_may_only_look_learn_who_can_add_a_rotation(enter, team, dev):
+    page = enter(dev).get("/oncall/").content.decode()
+
+    assert "An operator of the team can add a rotation." in page
+
+
 def test_those_who_may_only_look_are_offered_no_change(enter, dev):
     page = enter(dev).get("/oncall/").content.decode()
 
