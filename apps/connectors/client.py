@@ -20,6 +20,7 @@ from apps.connectors import queries
 from apps.connectors.domain.addresses import BadAddress, check_url, parse_networks
 from apps.connectors.domain.targets import BadTarget, Target, is_collection, parse_target
 from apps.connectors.errors import (
+    AlreadyThere,
     Changed,
     ConnectorError,
     CredentialMissing,
@@ -136,19 +137,50 @@ def write(
     NotFound, Changed, Refused, NotSent and Unsafe mean that nothing was written; Unclear that nobody knows. Once a call
     was Unclear, only a success settles it: a later refusal may come after a first attempt that worked.
     """
+    condition = {} if etag is None else {"if-match": etag}
+    return _sent("PATCH", target, changes, condition, key=idempotency_key, actor=actor, timeout=timeout)
+
+
+def create(
+    target: str,
+    *,
+    record: Mapping[str, Any],
+    idempotency_key: str,
+    actor: str,
+    timeout: float = ANSWER_WITHIN,
+) -> Written:
+    """
+    Add one record under its name, unless its system has one: then AlreadyThere, and that one stays as it is.
+
+    The other errors mean what they mean for `write`. An unclear creation may be sent again, even to a system that
+    does not honour the key: RFC 9110 §13.1.2 lets `If-None-Match: *` through only while the record does not exist.
+    """
+    return _sent("PUT", target, record, {"if-none-match": "*"}, key=idempotency_key, actor=actor, timeout=timeout)
+
+
+def _sent(
+    method: str,
+    target: str,
+    fields: Mapping[str, Any],
+    condition: Mapping[str, str],
+    *,
+    key: str,
+    actor: str,
+    timeout: float,
+) -> Written:
     named = _parsed(target)
-    headers = {"idempotency-key": idempotency_key, "x-actor": actor, "content-type": "application/json"}
-    if etag is not None:
-        headers["if-match"] = etag
+    headers = {"idempotency-key": key, "x-actor": actor, "content-type": "application/json", **condition}
     for name, value in headers.items():
         if not _HEADER_VALUE.fullmatch(value):
             raise Refused(f"The {name} of this write cannot be sent. Nothing was written.", target=target)
     try:
-        body = json.dumps(changes, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        body = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except ValueError:
         raise Refused("A value of this write cannot be spelt in JSON. Nothing was written.", target=target) from None
     with _using(named.connector) as link:
-        answer = _exchange(link, "PATCH", named.path, headers=headers, body=body, about=target, timeout=timeout)
+        answer = _exchange(link, method, named.path, headers=headers, body=body, about=target, timeout=timeout)
+    if method == "PUT" and answer.status == HTTPStatus.PRECONDITION_FAILED:
+        raise AlreadyThere(f"{target} exists already. Nothing was written.", target=target, status=answer.status)
     if not answer.is_success:
         _refuse_write(answer, target)
     new_etag = answer.headers.get("etag", "")

@@ -23,6 +23,10 @@ class Changed(ConnectorError):
     """The record is not the one that was read. Nothing was written."""
 
 
+class AlreadyThere(ConnectorError):
+    """The system has a record of that name already, which stays as it is. Nothing was written."""
+
+
 class Refused(ConnectorError):
     """The system, or we before it, definitely said no. Nothing was written."""
 

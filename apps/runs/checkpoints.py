@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
 from django.db import connection
 from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Connection, OperationalError, connect
@@ -30,6 +31,7 @@ class _Store:
     pid: int
     database: str
     pool: Pool
+    locks: Pool
     saver: PostgresSaver
 
 
@@ -46,13 +48,14 @@ def close() -> None:
     global _store  # noqa: PLW0603  # one saver per process is the rule
     if _store is not None and _store.pid == os.getpid():
         _store.pool.close()
+        _store.locks.close()
     _store = None
 
 
 @contextmanager
 def thread_lock(thread_id: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[bool]:
     """Say whether this process may move the thread now. The lock belongs to a connection of its own and dies with it."""
-    with _opened().pool.connection() as conn:
+    with _opened().locks.connection() as conn:
         got = _try_lock(conn, thread_id, wait_s)
         try:
             yield got
@@ -63,7 +66,8 @@ def thread_lock(thread_id: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[bool
 
 def migrate() -> int:
     """Make or update LangGraph's tables; return their version. Several at once: one works, the others wait and find it done."""
-    with connect(_conninfo(), autocommit=True, row_factory=dict_row) as conn:
+    database = settings.DIRECT_DATABASE or connection.settings_dict
+    with connect(_conninfo(database), autocommit=True, row_factory=dict_row) as conn:
         # Polls: a blocked SELECT would hold a snapshot, and CREATE INDEX CONCURRENTLY of the holder would wait for it.
         if not _try_lock(conn, MIGRATION_LOCK, MIGRATION_WAIT_S):
             raise TimeoutError(
@@ -81,22 +85,38 @@ def _opened() -> _Store:
     global _store  # noqa: PLW0603  # see close()
     database = str(connection.settings_dict["NAME"])
     if _store is None or _store.pid != os.getpid() or _store.database != database:
-        pool: Pool = ConnectionPool(
+        if settings.DIRECT_DATABASE:
+            # Behind a pooler a session is another server's at each transaction: it may hold neither a lock nor a setting.
+            pool = _pool(connection.settings_dict, name="checkpoints")
+            locks = _pool(settings.DIRECT_DATABASE, name="thread locks")
+        else:
             # Nobody waits for the disk at each checkpoint. The log is flushed in order, and every fact that speaks of a
             # checkpoint (proposal, hand-over, ledger, end) is committed after it and waits: a crash of the database can
             # only lose what a killed worker would have lost too.
-            _conninfo(options="-c synchronous_commit=off"),
-            min_size=1,
-            max_size=4,
-            num_workers=1,
-            # autocommit: a rollback would erase the run, and setup() cannot run inside a transaction.
-            kwargs={"autocommit": True, "row_factory": dict_row},
-            check=_check,
-            name="checkpoints",
-            open=True,
-        )
-        _store = _Store(os.getpid(), database, pool, PostgresSaver(pool))
+            pool = locks = _pool(connection.settings_dict, name="checkpoints", options="-c synchronous_commit=off")
+        _store = _Store(os.getpid(), database, pool, locks, PostgresSaver(pool))
     return _store
+
+
+def _pool(database: Mapping[str, Any], *, name: str, options: str = "") -> Pool:
+    # autocommit: a rollback would erase the run, and setup() cannot run inside a transaction.
+    kwargs: dict[str, Any] = {"autocommit": True, "row_factory": dict_row}
+    given = database.get("OPTIONS", {})
+    if "prepare_threshold" in given:
+        kwargs["prepare_threshold"] = given["prepare_threshold"]
+    elif settings.DIRECT_DATABASE:
+        # R13: a statement that was prepared on one server is unknown on the next.
+        kwargs["prepare_threshold"] = None
+    return ConnectionPool(
+        _conninfo(database, options=options),
+        min_size=1,
+        max_size=4,
+        num_workers=1,
+        kwargs=kwargs,
+        check=_check,
+        name=name,
+        open=True,
+    )
 
 
 def _check(conn: Connection[DictRow]) -> None:
@@ -110,22 +130,21 @@ def _check(conn: Connection[DictRow]) -> None:
 _looked_at: WeakKeyDictionary[Connection[DictRow], float] = WeakKeyDictionary()
 
 
-def _conninfo(*, options: str = "") -> str:
-    settings = connection.settings_dict
+def _conninfo(database: Mapping[str, Any], *, options: str = "") -> str:
     given: dict[str, Any] = {
-        key: value for key, value in settings.get("OPTIONS", {}).items() if isinstance(value, str | int)
+        key: value for key, value in database.get("OPTIONS", {}).items() if isinstance(value, str | int)
     }
+    # An argument of psycopg, not of the server: see _pool().
     given.pop("prepare_threshold", None)
     if options:
         given["options"] = f"{given.get('options', '')} {options}".strip()
     return make_conninfo(
-        dbname=settings["NAME"],
-        user=settings["USER"] or None,
-        password=settings["PASSWORD"] or None,
-        host=settings["HOST"] or None,
-        port=settings["PORT"] or None,
-        application_name="pastpilot checkpoints",
-        **given,
+        dbname=database["NAME"],
+        user=database["USER"] or None,
+        password=database["PASSWORD"] or None,
+        host=database["HOST"] or None,
+        port=database["PORT"] or None,
+        **{"application_name": "pastpilot checkpoints", **given},
     )
 
 

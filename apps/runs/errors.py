@@ -14,6 +14,18 @@ class OutcomeUnknown(Exception):
     """The write may or may not have happened. The question stays open until an operator has looked."""
 
 
+class NotEnded(Exception):
+    """A run was not ended by hand; nothing was changed."""
+
+
+class BadReason(NotEnded):
+    """A person ends a run and says why, neither with a grunt nor with an essay."""
+
+
+class NotRepaired(Exception):
+    """A thread was not planned anew; nothing was changed."""
+
+
 class NotClosed(Exception):
     """A handed-over case was not closed; it still waits, unless the text says otherwise."""
 

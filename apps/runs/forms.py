@@ -3,7 +3,7 @@ from typing import Any
 
 from django import forms
 
-MAX_REPLY = 4000
+from apps.runs.domain.limits import MAX_REASON, MAX_REPLY, MIN_REASON
 
 
 class CloseForm(forms.Form):
@@ -27,3 +27,25 @@ class CloseForm(forms.Form):
         queue.choices = [("", "Choose a queue"), *((each["key"], each.get("name") or each["key"]) for each in queues)]  # type: ignore[attr-defined]
         priority.choices = [("", "Choose a priority"), *((each, each.capitalize()) for each in priorities)]  # type: ignore[attr-defined]
         queue.widget.attrs["autofocus"] = True
+
+
+class KeepForm(forms.Form):
+    """Why no queue is right for a handed-over case and a person keeps it."""
+
+    reason = forms.CharField(
+        label="Why does a person keep it?",
+        min_length=MIN_REASON,
+        max_length=MAX_REASON,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+
+class EndForm(forms.Form):
+    """Why a person ends a run by hand."""
+
+    reason = forms.CharField(
+        label="Why?",
+        min_length=MIN_REASON,
+        max_length=MAX_REASON,
+        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
+    )

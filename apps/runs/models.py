@@ -6,6 +6,8 @@ from django.db.models.functions import Now
 from apps.agents.models import Agent, AgentVersion
 from apps.audit.fields import Xid8Field, stamp_xid
 
+HAND_OVER_THREAD = "hand-over:"
+
 
 class WorkItem(models.Model):
     """One case for an agent: what arrived, and whether it is settled."""
@@ -25,6 +27,11 @@ class WorkItem(models.Model):
     )
     state = models.CharField(max_length=12, choices=State, default=State.NEW)
     sla_due = models.DateTimeField(null=True)
+    may_open = models.BooleanField(
+        default=False,
+        db_default=False,
+        db_comment="If its system does not know the case, its run opens it there in the importer's name.",
+    )
     origin = models.CharField(max_length=12, default="import")
     import_job = models.ForeignKey("ImportJob", on_delete=models.SET_NULL, null=True, related_name="items")
     created_at = models.DateTimeField(db_default=Now())
@@ -43,11 +50,23 @@ class WorkItem(models.Model):
     def __str__(self) -> str:
         return self.external_id
 
+    @property
+    def opening_thread(self) -> str:
+        """The name under which the ledger keeps the opening of this case in its system."""
+        return f"open:{self.pk}"
+
+    @property
+    def hand_over_thread(self) -> str:
+        """The name under which the ledger keeps what a person wrote when closing this case."""
+        return f"{HAND_OVER_THREAD}{self.pk}"
+
 
 class Run(models.Model):
     """One attempt at one work item: one LangGraph thread."""
 
     class State(models.TextChoices):
+        """DONE and HANDED_OVER are the agent's own ends; a person cancels a run, or gives up one that cannot go on."""
+
         QUEUED = "queued", "Queued"
         RUNNING = "running", "Running"
         WAITING = "waiting", "Waiting for a person"
@@ -63,9 +82,12 @@ class Run(models.Model):
         OUT_OF_SCOPE = "out_of_scope", "Outside its scope"
         NOT_FOUND = "not_found", "The case was not found"
         REFUSED = "refused", "A person or a policy refused"
+        ANSWERED = "answered", "A person answered instead of deciding"
         EXPIRED = "expired", "Nobody answered in time"
+        TOO_LATE = "too_late", "Approved, but not run in its time"
         STALE = "stale", "The case changed meanwhile"
         TECHNICAL = "technical", "A technical failure"
+        ADVISED = "advised", "It only advises, a person acts"
 
     work_item = models.ForeignKey(WorkItem, on_delete=models.PROTECT, related_name="runs")
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="+")
@@ -80,7 +102,9 @@ class Run(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=120, blank=True)
     reason = models.CharField(max_length=14, choices=Reason, blank=True)
-    reason_text = models.CharField(max_length=500, blank=True)
+    reason_text = models.CharField(
+        max_length=2000, blank=True, db_comment="The agent's words, or those of the person who ended the run."
+    )
     last_error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, db_comment="When the broker was last told of it.")
@@ -99,6 +123,9 @@ class Run(models.Model):
                 name="one_open_run_per_work_item",
             ),
             models.CheckConstraint(condition=~Q(state="handed_over") | ~Q(reason=""), name="a_hand_over_has_a_reason"),
+            models.CheckConstraint(
+                condition=~Q(state__in=["failed", "cancelled"]) | ~Q(reason_text=""), name="who_ends_a_run_says_why"
+            ),
         ]
         indexes = [
             models.Index(fields=["lease_until"], condition=Q(state__in=["queued", "running"]), name="runs_by_lease"),

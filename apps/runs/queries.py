@@ -4,31 +4,42 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import CharField, Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Cast, Concat, Now
 from django.http import Http404
 
 from apps.accounts.access import object_or_404, scoped
 from apps.accounts.models import User
-from apps.accounts.queries import team_ids_with
+from apps.accounts.queries import team_ids_with, who_can_grant
+from apps.agents import queries as agents
 from apps.agents.models import Agent
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.approvals.models import State as Proposed
 from apps.audit.clock import clock
 from apps.connectors import client
-from apps.connectors.errors import ConnectorError
-from apps.runs.models import Run, Step, WorkItem
+from apps.connectors.errors import ConnectorError, NotFound
+from apps.connectors.models import ActionExecution
+from apps.runs.models import HAND_OVER_THREAD, Run, Step, WorkItem
 from apps.runs.workflow import part
 
 # In these states somebody or something still owes the thread an answer.
 _AWAITED: Final = (Proposed.PENDING, Proposed.CLAIMED, Proposed.QUEUED, Proposed.EXECUTING, Proposed.UNKNOWN)
 KEEP_CHECKPOINTS: Final = timedelta(hours=1)
 """A finished thread keeps all its checkpoints for so long, for whoever looks into it."""
+SEEN_AFTER: Final = timedelta(minutes=2)
+"""An answer that fails is sent again by itself; once it is due for so long, operators see it."""
 PAGE: Final = 50
 NEWEST: Final = 5
 READ_WITHIN_S: Final = 2.0
 """A page waits so long for the system of record; then it says so and shows what is known here."""
 VIEW: Final = "runs.view"
+READ: Final = "traces.read"
+STUCK: Final = "repairs.view"
 CLOSE: Final = "work.close_hand_over"
+END: Final = "runs.repair"
+"""The right to end a run by hand."""
+
+OPEN: Final = (Run.State.QUEUED, Run.State.RUNNING, Run.State.WAITING)
 
 STATUS: Final[Mapping[str, str]] = {
     Run.State.QUEUED: "idle",
@@ -98,24 +109,41 @@ class RunPage:
     proposals: tuple[Proposal, ...]
     took: timedelta | None
     may_close: bool
+    may_end: bool
+    may_read: bool
+    who_grants: str
 
 
 def run_page(user: User, pk: int) -> RunPage:  # 3 queries
-    """Return a run with everything it did. Outsiders get 404."""
+    """
+    Return a run with everything it did. Outsiders get 404.
+
+    Who may not read raw traces gets its state and outcome, without steps, arguments and what was said.
+    """
     runs = Run.objects.select_related("agent", "agent_version", "work_item")
     run = object_or_404(runs, user, VIEW, pk, team="agent__team")
-    steps = tuple(_step(number, each) for number, each in enumerate(run.steps.order_by("position"), start=1))
+    may_read = agents.may(user, READ, run.agent)
+    steps = run.steps.order_by("position") if may_read else ()
     proposals = tuple(Proposal.objects.filter(thread_id=run.thread_id).order_by("pk"))
     end = run.ended_at or max((each.created_at for each in proposals), default=None)
     is_open = run.state == Run.State.HANDED_OVER and run.work_item.state == WorkItem.State.HANDED_OVER
     return RunPage(
         run=run,
         row=_row(run),
-        steps=steps,
-        proposals=proposals,
+        steps=tuple(_step(number, each) for number, each in enumerate(steps, start=1)),
+        proposals=proposals if may_read else (),
         took=end - run.started_at if end and run.started_at else None,
         may_close=is_open and user.has_perm(CLOSE, run.agent.team_id),
+        may_end=run.state in OPEN and user.has_perm(END, run.agent.team_id),
+        may_read=may_read,
+        who_grants="" if may_read else who_can_grant(run.agent.team_id),
     )
+
+
+def run_to_end(user: User, pk: int) -> Run:  # 1 query
+    """Return a run that this person may end by hand. Outsiders get 404, members without the right 403."""
+    runs = Run.objects.select_related("agent", "agent_version", "work_item")
+    return object_or_404(runs, user, END, pk, team="agent__team")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +158,41 @@ class HandOverRow:
     since: datetime | None
     sla_due: datetime | None
     is_demo: bool
+    is_unsettled: bool
+    """An earlier write of a person has no known outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandOverList:
+    """A page of cases; `total` and `oldest` are of all pages, `later` is the run after which the next page begins."""
+
     rows: tuple[HandOverRow, ...]
     total: int
     oldest: datetime | None
+    later: int | None
     agents: tuple[tuple[str, str], ...]
     reasons: tuple[tuple[str, str, int], ...]
 
 
-def hand_overs(user: User, *, reason: str = "", agent: str = "") -> HandOverList:  # 3 queries
-    """Return the cases that wait for a person, oldest first, with how many there are for each reason."""
+def hand_overs(user: User, *, reason: str = "", agent: str = "", after: int | None = None) -> HandOverList:  # 3 queries
+    """Return a page of the cases that wait for a person, oldest first, with how many there are for each reason."""
     waiting = _waiting(user)
     if agent:
         waiting = waiting.filter(agent__slug=agent)
-    counts = Counter(dict(waiting.values_list("reason").annotate(n=Count("pk")).order_by()))
-    shown = waiting.filter(reason=reason) if reason in Run.Reason.values else waiting
-    rows = [_hand_over(each) for each in shown.select_related("agent", "work_item").order_by("ended_at", "pk")[:PAGE]]
+    told = list(waiting.values_list("reason").annotate(n=Count("pk"), oldest=Min("ended_at")).order_by())
+    counts = Counter({each: n for each, n, _ in told})
+    chosen = {reason} if reason in Run.Reason.values else set(counts)
+    shown = _with_unsettled(waiting.filter(reason__in=chosen)).select_related("agent", "work_item")
+    if after:
+        # The last case of a page may have been closed meanwhile; its run still marks the place.
+        last = Subquery(Run.objects.filter(pk=after).values("ended_at"))
+        shown = shown.filter(Q(ended_at__gt=last) | Q(ended_at=last, pk__gt=after))
+    page = list(shown.order_by("ended_at", "pk")[: PAGE + 1])
     return HandOverList(
-        rows=tuple(rows),
-        total=counts[reason] if reason in Run.Reason.values else counts.total(),
-        oldest=rows[0].since if rows else None,
+        rows=tuple(_hand_over(each) for each in page[:PAGE]),
+        total=sum(counts[each] for each in chosen),
+        oldest=min((oldest for each, _, oldest in told if each in chosen and oldest), default=None),
+        later=page[PAGE - 1].pk if len(page) > PAGE else None,
         agents=_agents(user, CLOSE),
         reasons=tuple((each.value, str(each.label), counts[each]) for each in Run.Reason if counts[each]),
     )
@@ -160,7 +200,11 @@ def hand_overs(user: User, *, reason: str = "", agent: str = "") -> HandOverList
 
 @dataclass(frozen=True, slots=True)
 class HandOverPage:
-    """`ticket` is empty and `problem` says why if the system of record cannot be read now."""
+    """
+    `ticket` is empty and `problem` says why if the system of record cannot be read now, or has no such ticket.
+
+    In the latter case there is nothing to route: a person keeps the case.
+    """
 
     item: WorkItem
     run: Run
@@ -169,6 +213,7 @@ class HandOverPage:
     text: str
     etag: str
     problem: str
+    is_missing: bool
     queues: Sequence[Mapping[str, Any]]
     priorities: Sequence[str]
     guess: Mapping[str, str]
@@ -180,27 +225,40 @@ def hand_over_page(user: User, pk: int) -> HandOverPage:  # 5 queries and one re
     """Return one handed-over case as it stands now, with what the agent would have done."""
     items = WorkItem.objects.select_related("agent", "closed_by")
     item = object_or_404(items, user, CLOSE, pk, team="agent__team")
-    runs = Run.objects.select_related("agent", "agent_version", "work_item")
+    runs = _with_unsettled(Run.objects.select_related("agent", "agent_version", "work_item"))
     run = runs.filter(work_item=item, state=Run.State.HANDED_OVER).order_by("-pk").first()
     if run is None:
         raise Http404("No run handed this case over.")
     scope, cards = part(item.agent.workflow, "scope"), part(item.agent.workflow, "cards")
-    ticket, etag, problem = _read(cards.target(item.agent.connector_key, item.external_id))
-    proposed = Proposal.objects.filter(thread_id=run.thread_id).order_by("-pk").first()
+    found = _read(cards.target(item.agent.connector_key, item.external_id))
+    proposals = Proposal.objects.filter(thread_id=run.thread_id).select_related("action_type")
+    proposed = proposals.order_by("-pk").first()
     return HandOverPage(
         item=item,
         run=run,
         row=_hand_over(run),
-        ticket=ticket,
-        text=str(ticket.get("text") or item.payload.get("text") or ""),
-        etag=etag,
-        problem=problem,
+        ticket=found.fields,
+        text=str(found.fields.get("text") or item.payload.get("text") or ""),
+        etag=found.etag,
+        problem=found.problem,
+        is_missing=found.is_missing,
         queues=scope.queues_of(run.agent_version.settings),
         priorities=scope.priorities_of(run.agent_version.settings),
-        guess={key: str(value) for key, value in (proposed.args if proposed else {}).items()},
+        guess=_guess(item.agent, proposed),
         closed_by=item.closed_by.name if item.closed_by else "",
         is_open=item.state == WorkItem.State.HANDED_OVER,
     )
+
+
+def _guess(agent: Agent, proposed: Proposal | None) -> Mapping[str, str]:
+    """Return what the agent would have done, unless its advice is to be shown to nobody: a shadow is compared, not followed."""
+    if proposed is None:
+        return {}
+    if proposed.kind == Proposal.Kind.ADVICE:
+        advice = agents.advice(agent, proposed.action_type)
+        if advice is not None and not advice.is_shown:
+            return {}
+    return {key: str(value) for key, value in proposed.args.items()}
 
 
 def next_hand_over(user: User) -> int | None:  # 1 query
@@ -218,24 +276,22 @@ class StuckThread:
     error: str
     since: datetime
     proposal_id: int | None
+    may_give_up: bool
 
 
-def stuck_threads(user: User) -> list[StuckThread]:  # 3 queries
-    """Return what does not go on by itself: parked answers, questions nobody was asked, runs that fail again and again."""
-    runs = scoped(Run.objects.select_related("agent", "work_item"), user, VIEW, team="agent__team")
-    failing = runs.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).exclude(last_error="")
-    found = [_stuck(each, "Fails and is tried again", each.last_error) for each in failing.order_by("pk")[:PAGE]]
-    parked = {
-        each.thread_id: each
-        for each in ResumeOutbox.objects.filter(
-            state=ResumeOutbox.State.PARKED, proposal__team__in=team_ids_with(user, VIEW)
-        ).order_by("pk")[:PAGE]
-    }
-    for run in runs.filter(thread_id__in=parked):
-        answer = parked[run.thread_id]
-        found.append(_stuck(run, "Its answer could not be delivered", answer.last_error, answer.proposal_id))
-    unasked = runs.filter(pk__in=unasked_run_ids())
-    return [*found, *(_stuck(run, "Waits, but nobody was asked", "") for run in unasked)]
+def stuck_threads(user: User) -> list[StuckThread]:  # 5 queries
+    """Return the open runs that do not go on by themselves, each once: with an answer that fails, failing, or unasked."""
+    runs = scoped(Run.objects.select_related("agent", "work_item"), user, STUCK, team="agent__team")
+    runs = runs.filter(state__in=OPEN).order_by("pk")
+    answers = {each.thread_id: each for each in _failing_answers(user)}
+    answered = [(run, answers[run.thread_id]) for run in runs.filter(thread_id__in=answers)]
+    found = [_stuck(user, run, _WHY_UNHEARD[answer.state], answer) for run, answer in answered]
+    found += [_stuck(user, run, _WHY_FAILING[run.state]) for run in runs.exclude(last_error="")[:PAGE]]
+    found += [_stuck(user, run, "Waits, but nobody was asked") for run in runs.filter(pk__in=unasked_run_ids())]
+    seen: dict[int, StuckThread] = {}
+    for each in found:
+        seen.setdefault(each.run_id, each)
+    return list(seen.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +354,14 @@ def _waiting(user: User) -> QuerySet[Run]:
     return rows.filter(Q(state=Run.State.HANDED_OVER) & Q(work_item__state=WorkItem.State.HANDED_OVER))
 
 
+def _with_unsettled(runs: QuerySet[Run]) -> QuerySet[Run]:
+    thread = Concat(Value(HAND_OVER_THREAD), Cast(OuterRef("work_item_id"), CharField()))
+    open_writes = ActionExecution.objects.filter(
+        thread_id=thread, state__in=[ActionExecution.State.STARTED, ActionExecution.State.UNKNOWN]
+    )
+    return runs.annotate(is_unsettled=Exists(open_writes))
+
+
 def _agents(user: User, right: str) -> tuple[tuple[str, str], ...]:
     return tuple(scoped(Agent.objects.all(), user, right).order_by("name").values_list("slug", "name"))
 
@@ -331,10 +395,38 @@ def _hand_over(run: Run) -> HandOverRow:
         since=run.ended_at,
         sla_due=run.work_item.sla_due,
         is_demo=run.agent.is_demo,
+        is_unsettled=getattr(run, "is_unsettled"),  # noqa: B009  # the annotation is unknown to the model's type
     )
 
 
-def _stuck(run: Run, what: str, error: str, proposal_id: int | None = None) -> StuckThread:
+_WHY_UNHEARD: Final[Mapping[str, str]] = {
+    ResumeOutbox.State.NEW: "Its answer does not get through",
+    ResumeOutbox.State.HANDED: "Cannot go on with its answer",
+    ResumeOutbox.State.PARKED: "Its answer could not be delivered",
+}
+_WHY_FAILING: Final[Mapping[str, str]] = {
+    Run.State.QUEUED: "Fails and is tried again",
+    Run.State.RUNNING: "Fails and is tried again",
+    Run.State.WAITING: "Waits, and its thread cannot go on",
+}
+
+
+def _failing_answers(user: User) -> list[ResumeOutbox]:
+    """Return the answers that were set aside, and those that fail although they are due for a while, of open runs only."""
+    is_failing = Q(
+        state__in=[ResumeOutbox.State.NEW, ResumeOutbox.State.HANDED], not_before__lte=Now() - SEEN_AFTER
+    ) & ~Q(last_error="")
+    open_runs = Run.objects.filter(thread_id=OuterRef("thread_id"), state__in=OPEN)
+    rows = ResumeOutbox.objects.filter(
+        Q(state=ResumeOutbox.State.PARKED) | is_failing,
+        Exists(open_runs),
+        proposal__team__in=team_ids_with(user, STUCK),
+    )
+    return list(rows.order_by("pk")[:PAGE])
+
+
+def _stuck(user: User, run: Run, what: str, answer: ResumeOutbox | None = None) -> StuckThread:
+    error = answer.last_error if answer else run.last_error
     return StuckThread(
         run_id=run.pk,
         case=run.work_item.external_id,
@@ -342,8 +434,9 @@ def _stuck(run: Run, what: str, error: str, proposal_id: int | None = None) -> S
         thread_id=run.thread_id,
         what=what,
         error=error,
-        since=run.heartbeat_at or run.created_at,
-        proposal_id=proposal_id,
+        since=answer.not_before if answer else run.heartbeat_at or run.created_at,
+        proposal_id=answer.proposal_id if answer else None,
+        may_give_up=bool(error) and user.has_perm(END, run.agent.team_id),
     )
 
 
@@ -369,9 +462,17 @@ def _in_words(args: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in args.items())
 
 
-def _read(target: str) -> tuple[Mapping[str, Any], str, str]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    fields: Mapping[str, Any]
+    etag: str = ""
+    problem: str = ""
+    is_missing: bool = False
+
+
+def _read(target: str) -> _Found:
     try:
         record = client.read(target, timeout=READ_WITHIN_S)
     except ConnectorError as error:
-        return {}, "", str(error)
-    return record.fields, record.etag, ""
+        return _Found({}, problem=str(error), is_missing=isinstance(error, NotFound))
+    return _Found(record.fields, record.etag)

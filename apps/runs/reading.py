@@ -36,6 +36,7 @@ def import_bytes(
     actor: str,
     parts: Sequence[str] = (),
     labels: bytes | None = None,
+    open_tickets: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
@@ -45,7 +46,16 @@ def import_bytes(
     problems = [*sheet.problems, *problems]
     if problems:
         raise FaultyFile(sorted(problems, key=lambda each: each.row))
-    return import_work(agent, rows, name=name, sha256=sheet.sha256, actor=actor, dry_run=dry_run, progress=progress)
+    return import_work(
+        agent,
+        rows,
+        name=name,
+        sha256=sheet.sha256,
+        actor=actor,
+        open_tickets=open_tickets,
+        dry_run=dry_run,
+        progress=progress,
+    )
 
 
 def learn_bytes(

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from celery import current_app, shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
-from django.db import transaction
 
-from apps.audit.locks import try_advisory_lock, try_xact_lock
+from apps.audit.locks import try_advisory_lock
 from apps.runs import checkpoints, heartbeat, pooling, queries, threads
 from apps.runs.actions import runs
 from apps.runs.graph import graph_for
@@ -50,8 +49,8 @@ def project_run(run_id: int) -> None:
 
 @shared_task(name="runs.sweep", soft_time_limit=50, time_limit=60)
 def sweep() -> None:
-    """Send again what the broker or a worker lost, and open runs for new work."""
-    with transaction.atomic(), try_xact_lock("runs.sweep") as got:
+    """Send again what the broker or a worker lost, and open runs for new work: no agent waits for another's transaction."""
+    with try_advisory_lock("runs.sweep") as got:
         if got:
             runs.resend_due()
             runs.open_runs()
@@ -78,6 +77,6 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"[:120]
 
 
-def repair(thread_id: str) -> list[str]:
+def repair(thread_id: str, *, actor: str) -> list[str]:
     """For the command: LangChain stays on this side of the door."""
-    return threads.repair(thread_id, graph_for=graph_for, worker=worker_name())
+    return threads.repair(thread_id, graph_for=graph_for, worker=worker_name(), actor=actor)

@@ -3,14 +3,17 @@
 Everything happens under the thread's lock, and every step may be repeated: a worker may die between any two lines.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Protocol
 
+import httpx
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError as DatabaseInterfaceError
 from django.db import OperationalError as DatabaseOperationalError
+from django.db.models.functions import Now
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
@@ -23,16 +26,16 @@ from apps.approvals.domain.edit import schema_problems
 from apps.approvals.errors import NotReady
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.approvals.models import State as Proposed
-from apps.connectors import client
 from apps.connectors.client import Record
-from apps.connectors.errors import ConnectorError, NotFound
+from apps.connectors.errors import ConnectorError
 from apps.runs import checkpoints, heartbeat
-from apps.runs.actions import runs
+from apps.runs.actions import ends, runs, writes
+from apps.runs.actions.openings import open_case
 from apps.runs.actions.runs import Question
 from apps.runs.domain import outcome as endings
 from apps.runs.domain.lease import MAX_ATTEMPTS
 from apps.runs.domain.outcome import Call, Outcome, Said
-from apps.runs.errors import HandOver, OutcomeUnknown
+from apps.runs.errors import HandOver, NotRepaired, OutcomeUnknown
 from apps.runs.execution import RunContext
 from apps.runs.middleware import answer_problem
 from apps.runs.models import Run
@@ -45,9 +48,11 @@ MAX_HANDED: Final = 2
 RECURSION_LIMIT: Final = 40
 """Steps of one invocation: about 18 tool calls. A model that runs in circles ends here, with a person."""
 
-
-_PASSING: Final = (ConnectorError, DatabaseOperationalError, OperationalError, SoftTimeLimitExceeded)
-"""Failures of the surroundings: the thread is not at fault, and the same answer is sent again."""
+_PASSING: Final = (
+    *(ConnectorError, ConnectionError, TimeoutError, httpx.TransportError),
+    *(DatabaseOperationalError, DatabaseInterfaceError, OperationalError, SoftTimeLimitExceeded),
+)
+"""Failures of the surroundings: the thread is not at fault, and the same answer is sent again until they are over."""
 
 
 class GraphFor(Protocol):
@@ -57,9 +62,15 @@ class GraphFor(Protocol):
 
 
 def start(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
-    """Take a run from the queue to its first question or to its end. Does nothing if it is not to be started."""
+    """Take a run from the queue to its first question or to its end. Does nothing if it is not to be started.
+
+    While a kill switch stands it keeps its place in the queue: the sweep sends it again, and no attempt is counted.
+    """
     run = _found(run_id)
     if run is None or run.state not in (Run.State.QUEUED, Run.State.RUNNING):
+        return
+    if stopped := runs.stopped_by(run.agent):
+        logger.info("run held back", run_id=run_id, reason=stopped)
         return
     with checkpoints.thread_lock(run.thread_id) as is_ours:
         if not is_ours:
@@ -78,16 +89,21 @@ def start(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
 
 def project(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
     """Bring a waiting run in line with its thread: ask what is not asked yet, go on if it stalled, end it if it ended."""
-    run = _found(run_id)
-    if run is None or run.state != Run.State.WAITING:
+    thread_id = Run.objects.filter(pk=run_id, state=Run.State.WAITING).values_list("thread_id", flat=True).first()
+    if thread_id is None:
         return
-    with checkpoints.thread_lock(run.thread_id) as is_ours:
-        if is_ours:
+    with checkpoints.thread_lock(thread_id) as is_ours:
+        # Under the lock: somebody may have ended it since.
+        run = _found(run_id) if is_ours else None
+        if run is not None and run.state == Run.State.WAITING:
             _guarded(run, graph_for, worker, _Thread.go_on)
 
 
 def resume(outbox_id: int, *, graph_for: GraphFor, worker: str) -> None:
-    """R14: hand one answer to its thread, exactly as it was decided, and see what the thread does next."""
+    """R14: hand one answer to its thread, exactly as it was decided, and see what the thread does next.
+
+    Whatever goes wrong is kept with the answer, for the operators' list.
+    """
     answer = ResumeOutbox.objects.only("thread_id").filter(pk=outbox_id).first()
     if answer is None:
         return
@@ -98,31 +114,36 @@ def resume(outbox_id: int, *, graph_for: GraphFor, worker: str) -> None:
             _resume(outbox_id, graph_for, worker)
         except NotReady as reason:
             logger.info("answer not handed", outbox_id=outbox_id, code=reason.code)
+        except OutcomeUnknown as reason:
+            # The question stays open. Once an operator has said what happened, the same answer is sent again.
+            outbox.note_failure(outbox_id, error=_in_words(reason))
+        except Exception as error:  # noqa: BLE001  # kept with the answer and logged there, whatever it is
+            _failed(outbox_id, error, is_counted=False)
 
 
-def repair(thread_id: str, *, graph_for: GraphFor, worker: str) -> list[str]:
-    """R16: plan a bricked thread's last turn anew; its questions return under new ids, with the same proposals. Return the ids."""
-    run = _run(thread_id=thread_id)
+def repair(thread_id: str, *, graph_for: GraphFor, worker: str, actor: str) -> list[str]:
+    """R16: plan a bricked thread's last turn anew; its questions return under new ids, with the same proposals. Return the ids.
+
+    Raises NotRepaired if it is being worked on, or its run does not wait.
+    """
     with checkpoints.thread_lock(thread_id) as is_ours:
         if not is_ours:
-            raise TimeoutError(f"Thread {thread_id} is being worked on. Nothing was changed.")
+            raise NotRepaired(f"Thread {thread_id} is being worked on. Nothing was changed.")
+        run = _run(thread_id=thread_id)
+        if run.state != Run.State.WAITING:
+            raise NotRepaired(
+                f"Run {run.pk} is {run.get_state_display().lower()}; only a waiting one can be repaired. Nothing was changed."
+            )
         thread = _Thread(run, graph_for, worker)
         thread.graph.update_state(thread.config, None, as_node="model")
-        result = thread.invoke(None)
-        thread.settle(result)
-    return [each.id for each in result.interrupts]
+        runs.tell_repaired(run, actor=actor)
+        thread.work(lambda: thread.settle(thread.invoke(None)))
+        return [each.id for each in thread.graph.get_state(thread.config).interrupts]
 
 
 def prune(thread_ids: Sequence[str]) -> int:
-    """Keep the last checkpoint of finished threads. One that is being worked on is left for the next time."""
-    pruned = 0
-    for thread_id in thread_ids:
-        with checkpoints.thread_lock(thread_id, wait_s=0) as is_ours:
-            if is_ours:
-                checkpoints.saver().prune([thread_id], strategy="keep_latest")
-                runs.mark_pruned(thread_id)
-                pruned += 1
-    return pruned
+    """Keep the last checkpoint of finished threads; return how many. One that is busy or fails is left for the next time."""
+    return sum(_pruned(thread_id) for thread_id in thread_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +171,18 @@ class _Thread:
     def graph(self) -> Any:
         return self._graph_for(self.version, self.action_types)
 
+    def work(self, step: Callable[[], None]) -> None:
+        """Do one step; where the thread itself gives up, a person takes over."""
+        try:
+            step()
+        except HandOver as reason:
+            self.hand_over(reason)
+        except GraphRecursionError:
+            self.hand_over(HandOver(endings.TECHNICAL, "The agent went in circles and was stopped."))
+
     def begin(self) -> None:
         """Open a thread that has no checkpoint yet."""
+        open_case(self.run, worker=self.worker)
         self.settle(self.invoke({"messages": [HumanMessage(self.cards.opening(self.run.work_item.external_id))]}))
 
     def go_on(self) -> None:
@@ -192,13 +223,17 @@ class _Thread:
             runs.wait(self.run, questions=self._questions(result.interrupts, said), steps=steps)
             return
         proposals = list(Proposal.objects.filter(thread_id=self.run.thread_id).order_by("pk"))
-        ended = endings.outcome(said, {each.tool_call_id: each.state for each in proposals})
+        ended = endings.outcome(said, {each.tool_call_id: _end_of(each) for each in proposals})
         text = self.cards.text_of(endings.facts(said))
         runs.end(self.run, ended, steps=steps, proposals=proposals, text=text)
 
     def hand_over(self, reason: HandOver) -> None:
-        """A person takes over, with what the thread knows so far."""
-        messages = self.graph.get_state(self.config).values.get("messages", ())
+        """A person takes over, with what the thread knows so far; a thread that cannot be read keeps no case from people."""
+        try:
+            messages = self.graph.get_state(self.config).values.get("messages", ())
+        except Exception:
+            logger.exception("handed over without its steps", run_id=self.run.pk)
+            messages = ()
         steps = endings.trace(
             [_plain(each) for each in messages],
             model=_model_of(messages) or "model",
@@ -262,23 +297,24 @@ def _guarded(run: Run, graph_for: GraphFor, worker: str, work: Callable[["_Threa
     """Run one piece of work; whatever goes wrong ends with the run tried again later or with a person."""
     try:
         thread = _Thread(run, graph_for, worker)
-        try:
-            work(thread)
-        except HandOver as reason:
-            thread.hand_over(reason)
-        except GraphRecursionError:
-            thread.hand_over(HandOver(endings.TECHNICAL, "The agent went in circles and was stopped."))
+        thread.work(lambda: work(thread))
     except Exception as error:
         pause = runs.put_back(run, error=_in_words(error))
         logger.exception("run failed", run_id=run.pk, again_in_s=pause and pause.total_seconds())
 
 
 def _resume(outbox_id: int, graph_for: GraphFor, worker: str) -> None:
-    due = ResumeOutbox.objects.filter(state__in=[ResumeOutbox.State.NEW, ResumeOutbox.State.HANDED])
+    # Nothing of an answer that may still be taken back is touched, not even to note a failure.
+    due = ResumeOutbox.objects.filter(
+        state__in=[ResumeOutbox.State.NEW, ResumeOutbox.State.HANDED], not_before__lte=Now()
+    )
     answer = due.select_related("proposal__action_type").filter(pk=outbox_id).first()
     if answer is None:
         return
     run = _run(thread_id=answer.thread_id)
+    if run.state in (Run.State.CANCELLED, Run.State.FAILED):
+        ends.silence(run.thread_id, why="Its run was ended by hand.")
+        return
     thread = _Thread(run, graph_for, worker)
     state = thread.graph.get_state(thread.config)
     asked = {each.id: each for each in state.interrupts}
@@ -289,26 +325,17 @@ def _resume(outbox_id: int, graph_for: GraphFor, worker: str) -> None:
     if problem:
         outbox.park(outbox.ready_answer(outbox_id).pk, error=problem)
         return
-    try:
-        target_now = _target_now(answer.proposal)
-    except ConnectorError as error:
-        # Nothing was handed over: it stays due, is sent again, and expires if the system stays away.
-        outbox.note_failure(outbox_id, error=_in_words(error))
-        return
+    # If this cannot be read, nothing was handed over: the answer stays due, and expires if the system stays away.
+    target_now = writes.target_now(answer.proposal)
     # Looks once more, under the row's lock, whether the thread may hear this now.
     handed = outbox.mark_handed(outbox_id)
+    told: Any = Command(resume={answer.interrupt_id: handed.answer})
     try:
-        result = thread.invoke(Command(resume={answer.interrupt_id: handed.answer}), target_now=target_now)
-        thread.settle(result)
-    except HandOver as reason:
-        thread.hand_over(reason)
-    except OutcomeUnknown as reason:
-        # The question stays open. Once an operator has said what happened, the same answer is sent again.
-        outbox.note_failure(outbox_id, error=_in_words(reason))
-        return
-    except Exception as error:
-        logger.exception("resume failed", outbox_id=outbox_id, attempts=handed.attempts)
-        _failed(handed, error)
+        thread.work(lambda: thread.settle(thread.invoke(told, target_now=target_now)))
+    except OutcomeUnknown:
+        raise
+    except Exception as error:  # noqa: BLE001  # see resume()
+        _failed(outbox_id, error, is_counted=True)
         return
     outbox.mark_delivered(outbox_id)
 
@@ -320,14 +347,7 @@ def _answered_before(thread: _Thread, answer: ResumeOutbox, state: Any) -> None:
     if not is_between and not _has_heard(state, call):
         outbox.park(answer.pk, error="The question is no longer open on the thread.")
         return
-    try:
-        thread.go_on()
-    except HandOver as reason:
-        thread.hand_over(reason)
-    except Exception as error:
-        logger.exception("resume failed", outbox_id=answer.pk, attempts=answer.attempts)
-        _failed(answer, error)
-        return
+    thread.work(thread.go_on)
     if not _has_heard(thread.graph.get_state(thread.config), call):
         return
     if answer.state == ResumeOutbox.State.NEW:
@@ -357,20 +377,45 @@ def _tool(thread: _Thread, name: str) -> Any:
     return next(each for each in tools if each.name == name)
 
 
-def _target_now(proposal: Proposal) -> Record | None:
-    """R9: read the target again, just before the answer is handed over; only what may be executed needs it."""
-    if proposal.state != Proposed.QUEUED:
-        return None
+def _failed(outbox_id: int, error: Exception, *, is_counted: bool) -> None:
+    """Keep why a resume failed. After the second failure that will not pass by itself it waits for an operator (R16)."""
+    passes = any(isinstance(each, _PASSING) for each in _causes(error))
+    answer = outbox.note_failure(outbox_id, error=_in_words(error), counts=not (passes or is_counted))
+    if passes:
+        logger.warning("resume put off", outbox_id=outbox_id, error=_in_words(error))
+        return
+    logger.error("resume failed", outbox_id=outbox_id, attempts=answer.attempts, exc_info=error)
+    if answer.attempts >= MAX_HANDED:
+        outbox.park(outbox_id, error=_in_words(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what it was raised from: providers wrap a lost connection in an error of their own."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _pruned(thread_id: str) -> bool:
     try:
-        return client.read(proposal.target)
-    except NotFound:
-        return Record(target=proposal.target, fields={}, etag="")
+        with checkpoints.thread_lock(thread_id, wait_s=0) as is_ours:
+            if is_ours:
+                checkpoints.saver().prune([thread_id], strategy="keep_latest")
+                runs.mark_pruned(thread_id)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("thread not pruned", thread_id=thread_id)
+        return False
+    return is_ours
 
 
-def _failed(answer: ResumeOutbox, error: Exception) -> None:
-    outbox.note_failure(answer.pk, error=_in_words(error))
-    if answer.attempts >= MAX_HANDED and not isinstance(error, _PASSING):
-        outbox.park(answer.pk, error=_in_words(error))
+def _end_of(proposal: Proposal) -> str:
+    """A proposal that expired after its approval was answered in time: only its execution was not."""
+    is_lapsed = proposal.state == Proposed.EXPIRED and proposal.execute_after is not None
+    if proposal.kind == Proposal.Kind.ADVICE and proposal.state == Proposed.WITHDRAWN:
+        return endings.ADVICE
+    return endings.LAPSED if is_lapsed else proposal.state
 
 
 def _plain(message: AnyMessage) -> Said:

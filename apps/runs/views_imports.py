@@ -25,9 +25,18 @@ MAX_BYTES = 5 * 1024 * 1024
 
 class ImportForm(forms.Form):
     agent = forms.ModelChoiceField(Agent.objects.none(), empty_label=None)
-    file = forms.FileField(help_text="CSV, JSON or JSON lines in UTF-8 with id, text and customer; at most 5 MB.")
+    file = forms.FileField(
+        help_text="CSV, JSON or JSON lines in UTF-8 with id, text, customer and, if there is a promise to keep, due; at most 5 MB."
+    )
     parts = forms.CharField(
         required=False, max_length=200, help_text="Only for files of several parts: their names, with commas."
+    )
+
+    # Off unless asked for: it writes to the system of record, and nothing here can take that back.
+    open_tickets = forms.BooleanField(
+        label="Open tickets that the system does not know yet",
+        required=False,
+        help_text="In your name, as each run begins. Without it, a case that the system does not know ends with a person.",
     )
 
     def __init__(self, *args: Any, teams: frozenset[int], **options: Any) -> None:
@@ -53,6 +62,7 @@ class Result:
 
     done: Imported | None = None
     is_check: bool = False
+    opens: bool = False
     refusal: str = ""
     faults: tuple[str, ...] = ()
 
@@ -84,13 +94,14 @@ def _result(request: AuthenticatedRequest, form: ImportForm) -> Result:
             name=file.name,
             actor=request.user.actor,
             parts=form.part_names,
+            open_tickets=form.cleaned_data["open_tickets"],
             dry_run=is_check,
         )
     except files.Unreadable as refusal:
         return Result(refusal=str(refusal))
     except FaultyFile as refusal:
         return Result(refusal=str(refusal), faults=tuple(refusal.lines))
-    return Result(done=done, is_check=is_check)
+    return Result(done=done, is_check=is_check, opens=form.cleaned_data["open_tickets"])
 
 
 def _with_errors(form: ImportForm) -> HttpResponse:

@@ -15,7 +15,6 @@ PATIENCE = 60_000
 REVIEWER_PAGES = [
     "/inbox/",
     "/inbox/history/",
-    "/inbox/reconcile/",
     "/runs/",
     "/runs/handed-over/",
     "/agents/",
@@ -31,7 +30,7 @@ PAGES = [
         for path in ("/people/", "/connectors/", "/connectors/connect/", "/agents/new/", "/agents/stop/")
     ],
     *[("Aurora Sato", path) for path in ("/audit/",)],
-    *[("Oskar Lind", path) for path in ("/runs/import/", "/runs/threads/")],
+    *[("Oskar Lind", path) for path in ("/inbox/reconcile/", "/runs/import/", "/runs/threads/")],
 ]
 
 
@@ -98,9 +97,43 @@ def test_an_undone_approval_waits_again_and_nothing_is_written(house, sign_in):
 def test_a_reviewer_closes_a_hand_over(house, sign_in):
     reviewer = sign_in("Rhea Moran")
     reviewer.goto(f"{house.url}/runs/handed-over/")
-    _eventually(lambda: _reloaded(reviewer).locator("a[href^='/runs/handed-over/']").count() > 0, reviewer)
+    _eventually(lambda: _reloaded(reviewer).locator("#cases li[id^=case-]").count() > 1, reviewer)
+    reviewer.locator("#cases li[id^=case-] a").first.click()
+    reviewer.locator("#close").wait_for(timeout=PATIENCE)
+    ticket = reviewer.locator("h1").inner_text()
 
-    assert reviewer.get_by_text(re.compile("Not sure|Outside its scope")).count() > 0
+    reviewer.locator("#id_queue").select_option(index=1)
+    queue = reviewer.locator("#id_queue").input_value()
+    reviewer.locator("#id_priority").select_option(index=1)
+    reviewer.locator("#id_reply").fill("Hello, a colleague calls you today.")
+    reviewer.get_by_role("button", name="Write and close").click()
+
+    reviewer.get_by_text(f"{ticket} is closed in your name.").wait_for(timeout=PATIENCE)
+    [written] = _journal_of(house, {ticket})
+    assert written["actor"].startswith("user:")
+    assert reviewer.locator("h1").inner_text() != ticket
+    desk = reviewer.context.new_page()
+    desk.goto(f"{house.desk}/t/{ticket}")
+    assert f"<ins>{queue}</ins>" in desk.content()
+    assert [said for said in reviewer.reports if not said.startswith(KNOWN_REPORT)] == []
+
+
+def test_a_reviewer_keeps_what_no_queue_is_right_for(house, sign_in):
+    reviewer = sign_in("Rhea Moran")
+    reviewer.goto(f"{house.url}/runs/handed-over/?reason=out_of_scope")
+    _eventually(lambda: _reloaded(reviewer).locator("#cases li[id^=case-]").count() > 1, reviewer)
+    reviewer.locator("#cases li[id^=case-] a").first.click()
+    reviewer.locator("#keep").wait_for(timeout=PATIENCE)
+    ticket = reviewer.locator("h1").inner_text()
+    faults = Axe().run(reviewer).response["violations"]
+
+    reviewer.locator("#id_reason").fill("This is for our press office.")
+    reviewer.get_by_role("button", name="Keep and close").click()
+
+    reviewer.get_by_text(f"{ticket} is closed in your name.").wait_for(timeout=PATIENCE)
+    assert ticket not in {row["id"] for row in _journal(house)}
+    assert faults == []
+    assert [said for said in reviewer.reports if not said.startswith(KNOWN_REPORT)] == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -10,6 +10,7 @@ import pytest
 from apps.connectors import client
 from apps.connectors.actions import store_credential
 from apps.connectors.errors import (
+    AlreadyThere,
     Changed,
     CredentialMissing,
     NoAnswer,
@@ -384,3 +385,59 @@ def test_the_credential_is_in_no_error_and_no_repr(connected, desk):
         shown = f"{error.value!r} {error.value} {link.facts!r} {link.client!r}"
 
     assert desk.api_key not in shown
+
+
+def create(target="desk:tickets/T-9", *, key="open:9:open-1", **record):
+    return client.create(target, record=record or {"text": "Screen"}, idempotency_key=key, actor="user:7")
+
+
+def test_it_creates_a_record_once_under_the_actors_name(connected, desk):
+    written = create(text="Screen is black", customer="C-77")
+
+    assert (written.ref, written.etag, written.replayed) == ("tickets/T-9@1", '"1"', False)
+    assert desk.ticket("T-9")["text"] == "Screen is black"
+    assert [(row["kind"], row["key"], row["actor"]) for row in desk.journal()] == [
+        ("create", "open:9:open-1", "user:7")
+    ]
+
+
+def test_it_leaves_a_record_that_exists_as_it_is(connected, desk):
+    with pytest.raises(AlreadyThere, match="exists already"):
+        create(TARGET)
+
+    assert desk.ticket("T-1001")["text"] == TICKET["text"]
+    assert desk.journal() == []
+
+
+def test_it_hears_that_a_repeated_creation_had_already_happened(connected, desk):
+    create()
+
+    assert create().replayed
+    assert len(desk.journal()) == 1
+
+
+def test_a_creation_whose_answer_is_cut_is_unclear_and_settled_by_the_same_key(connected, desk):
+    desk.stop()
+    desk.start(faults="drop_after_write:1")
+
+    with pytest.raises(NoAnswer, match="may or may not have been written"):
+        create()
+    desk.stop()
+    desk.start()
+
+    assert create().replayed
+    assert len(desk.journal()) == 1
+
+
+def test_it_passes_on_why_the_system_refused_a_new_record(connected, desk):
+    with pytest.raises(Refused, match="no field 'evil'"):
+        create(text="x", evil=1)
+
+    assert desk.journal() == []
+
+
+def test_it_says_that_nothing_was_created_when_the_system_is_down(connected, desk):
+    desk.kill()
+
+    with pytest.raises(NotSent, match="Nothing was sent"):
+        create()

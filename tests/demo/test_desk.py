@@ -10,6 +10,7 @@ import threading
 import httpx
 import pytest
 
+from apps.demo.desk.store import Store
 from tests.plugins_desk import ROOT, RunningDesk
 
 pytestmark = pytest.mark.processes
@@ -343,3 +344,120 @@ def test_django_is_not_imported():
     )
 
     assert done.stdout == "False\n"
+
+
+def put(http, path="/tickets/T-9", *, key="open-1", actor="user:7", condition="*", **record):
+    headers = {"if-none-match": condition, "idempotency-key": key, "x-actor": actor}
+    return http.put(
+        path, json=record or {"text": "Screen"}, headers={name: value for name, value in headers.items() if value}
+    )
+
+
+def test_a_new_record_is_stored_under_its_writers_name_and_entered_as_a_creation(desk, http):
+    answer = put(http, subject="Screen", text="It is black", customer="C-1")
+
+    assert (answer.status_code, answer.headers["etag"], answer.json()["status"]) == (201, '"1"', "new")
+    assert desk.ticket("T-9")["text"] == "It is black"
+    (row,) = desk.journal()
+    assert (row["kind"], row["actor"], row["key"], row["version"]) == ("create", "user:7", "open-1", 1)
+    assert (row["before"], row["after"]) == ({}, {"subject": "Screen", "text": "It is black", "customer": "C-1"})
+
+
+def test_creations_and_changes_can_be_told_apart_in_the_journal(desk, http):
+    put(http)
+    patch(http, "/tickets/T-9")
+
+    assert [(row["kind"], row["version"]) for row in desk.journal()] == [("create", 1), ("change", 2)]
+
+
+def test_a_record_that_exists_is_not_created_again_and_stays_as_it_is(desk, http):
+    patch(http)
+
+    answer = put(http, "/tickets/T-1", text="Other words")
+
+    assert (answer.status_code, answer.json()["error"], answer.headers["etag"]) == (412, "exists", '"2"')
+    assert desk.ticket("T-1")["text"] == TICKET["text"]
+    assert len(desk.journal()) == 1
+
+
+def test_the_same_creation_again_gets_the_first_answer_even_after_changes(desk, http):
+    first = put(http)
+    patch(http, "/tickets/T-9")
+
+    again = put(http)
+
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+    assert again.content == first.content
+    assert len(desk.journal()) == 2
+
+
+@pytest.mark.parametrize(("path", "record"), [("/tickets/T-10", {}), ("/tickets/T-9", {"text": "Other"})])
+def test_a_key_of_a_creation_cannot_be_used_for_another(desk, http, path, record):
+    put(http)
+
+    answer = put(http, path, **record)
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "key_reused")
+    assert len(desk.journal()) == 1
+
+
+def test_a_key_of_a_change_cannot_be_used_for_a_creation(desk, http):
+    patch(http, key="key-1", text="Screen")
+
+    assert put(http, "/tickets/T-1", key="key-1").status_code == 422
+
+
+def test_a_creation_names_its_condition_key_and_actor(desk, http):
+    assert put(http, condition="").status_code == 428
+    assert put(http, condition='"1"').status_code == 428
+    assert put(http, key="").status_code == 400
+    assert put(http, actor="").status_code == 400
+    assert desk.journal() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "record", "pointer"),
+    [
+        ("/tickets/T-9", {"subject": "no text"}, "/text"),
+        ("/tickets/T-9", {"text": "x", "evil": 1}, "/evil"),
+        ("/tickets/T-9", {"text": "x", "id": "T-10"}, "/id"),
+        ("/tickets/T%209", {"text": "x"}, "/id"),
+    ],
+)
+def test_a_creation_off_the_schema_is_refused_with_a_pointer(desk, http, path, record, pointer):
+    answer = put(http, path, **record)
+
+    assert (answer.status_code, [each["pointer"] for each in answer.json()["problems"]]) == (422, [pointer])
+    assert desk.journal() == []
+
+
+def test_of_parallel_creations_one_wins_and_the_others_hear_that_it_exists(desk, http):
+    answers = []
+
+    def write(number):
+        with httpx.Client(base_url=desk.base_url, headers=http.headers) as own:
+            answers.append(put(own, key=f"open-{number}", text=f"Words {number}").status_code)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answers) == [201] + [412] * 7
+    assert len(desk.journal()) == 1
+
+
+def test_a_store_of_an_earlier_version_learns_to_tell_kinds_apart(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "desk.sqlite3") as old:
+        old.execute("ALTER TABLE journal DROP COLUMN kind")
+        old.execute(
+            "INSERT INTO journal (key, request, actor, collection, id, version, before, after, answer, at)"
+            " VALUES ('k', 'r', 'a', 'tickets', 'T-1', 2, '{}', '{}', '{}', '2026-01-01')"
+        )
+
+    store = Store(tmp_path)
+
+    assert [row.kind for row in store.journal()] == ["change"]
+    store.close()

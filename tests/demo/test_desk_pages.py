@@ -100,3 +100,14 @@ def test_an_odd_page_number_is_no_failure(page, tickets, number):
 def test_styles_are_served_and_health_needs_no_key(page):
     assert page("/desk.css").headers["content-type"].startswith("text/css")
     assert page("/healthz").json()["ok"] is True
+
+
+def test_a_record_that_came_over_the_interface_is_told_apart_from_changes(desk, page):
+    headers = {"if-none-match": "*", "idempotency-key": "open-1", "x-actor": "user:7"}
+    desk._http.put("/tickets/T-9", json={"text": "Screen"}, headers=headers).raise_for_status()
+    desk.edit("T-9", queue="display")
+
+    log = page("/log").text
+
+    assert "2 writes applied, 1 of them opened a record" in log
+    assert log.count("New record") == 1

@@ -4,16 +4,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
+from django.db import connection
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from apps.approvals.actions.verdicts import decide_proposal
+from apps.approvals.models import Proposal, ResumeOutbox
+from apps.audit.models import AuditEvent
 from apps.runs import checkpoints, threads
 from apps.runs.graph import build_graph
 from apps.runs.precedent import forget_indexes
@@ -106,6 +112,36 @@ def worker():
     return lambda *script: Worker(script)
 
 
+def decided(run, ben, verdict="approve", **fields):
+    """Let Ben decide the run's open proposal and return the answer that waits for the thread."""
+    proposal = Proposal.objects.get(run_id_value=run.pk)
+    facts = {"version": proposal.version, "digest": proposal.digest, **fields}
+    decide_proposal(proposal.pk, verdict=verdict, actor=ben, **facts)
+    return ResumeOutbox.objects.get(proposal=proposal)
+
+
+def told_of(run):
+    """Return who did what to a run, as the audit log has it."""
+    return list(AuditEvent.objects.filter(object=f"run:{run.pk}").order_by("id").values_list("action", "actor"))
+
+
+@contextmanager
+def fault(table, check):
+    """Let the database refuse, for a while, every row that does not pass `check`: a failure that no second try mends."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT fault_of_a_test CHECK ({check}) NOT VALID")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT fault_of_a_test")
+
+
+def another_session(**options):
+    """Open a connection of somebody else to the same database."""
+    return psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": None, **options})
+
+
 class Workers:
     """Real Celery worker processes with a broker database of their own. Each is a process group, so that it dies as a whole."""
 
@@ -158,8 +194,6 @@ def broker(monkeypatch):
 
 @pytest.fixture
 def workers(transactional_db, checkpoint_tables, broker):
-    from django.db import connection
-
     at = connection.settings_dict
     user = at["USER"] + (f":{at['PASSWORD']}" if at["PASSWORD"] else "")
     database = f"postgresql://{user}@/{at['NAME']}?host={at['HOST']}"

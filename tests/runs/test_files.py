@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.connectors.domain.targets import BadTarget, parse_target
 from apps.runs.domain import files
 from apps.runs.domain.files import Problem, Row, Unreadable
 
@@ -83,6 +85,14 @@ def test_rows_of_parts_get_ids_that_stay_the_same():
         ({"id": "../T-1", "text": "x"}, "id", "slashes"),
         ({"id": "T 1", "text": "x"}, "id", "spaces"),
         ({"id": "T\u202e1", "text": "x"}, "id", "u202e"),
+        ({"id": "T%201", "text": "x"}, "id", "cannot name a record"),
+        ({"id": "Fälle-1", "text": "x"}, "id", "cannot name a record"),
+        ({"id": "..", "text": "x"}, "id", "not only dots"),
+        ({"id": "T-1", "text": "x", "due": "tomorrow"}, "due", "“tomorrow” is no time"),
+        ({"id": "T-1", "text": "x", "due": "2027-05-04T16:00"}, "due", "names no time zone"),
+        ({"id": "T-1", "text": "x", "due": "2027-05-04"}, "due", "names no time zone"),
+        ({"id": "T-1", "text": "x", "due": "0027-05-04T16:00Z"}, "due", "not in the years 2000 to 2199"),
+        ({"id": "T-1", "text": "x", "due": 1809446400}, "due", "Write it as 2027-05-04T16:00+02:00"),
         ({"id": "T-1"}, "text", "is missing"),
         ({"id": "T-1", "text": "\n"}, "text", "is missing"),
         ({"id": "T-1", "text": 7}, "text", "must be a text"),
@@ -165,7 +175,7 @@ def test_a_decided_case_names_its_queue_or_its_label(row, part, taught):
         ({"text": "a"}, "Name a queue"),
         ({"text": "", "queue": "printing"}, "is missing"),
         ({"text": "a", "queue": "printing", "priority": "yesterday"}, "none of low"),
-        ({"text": "a", "queue": "printing", "reply": "r" * 2_001}, "2,001 characters"),
+        ({"text": "a", "queue": "printing", "reply": "r" * 4_001}, "4,001 characters"),
     ],
 )
 def test_a_case_that_cannot_be_taught_says_why(row, words):
@@ -240,3 +250,32 @@ def test_any_bytes_are_read_or_refused_in_words(data):
         assert str(refusal).endswith((".", "?"))  # noqa: PT017  # both ends are right; the point is that nothing else is raised
     else:
         files.with_errors(sheet, files.work(sheet.rows)[1])
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=10) | st.text("aZ09._~:-/ ?#%", max_size=10))
+def test_an_id_is_taken_exactly_if_a_target_can_name_it(record_id):
+    _, problems = files.work([Row(2, {"id": record_id, "text": "x"})])
+
+    try:
+        parse_target(f"desk:tickets/{record_id.strip()}")
+    except BadTarget:
+        assert {problem.column for problem in problems} == {"id"}
+    else:
+        assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("due", "at"),
+    [
+        ("2027-05-04T16:00+02:00", datetime(2027, 5, 4, 14, tzinfo=UTC)),
+        (" 2027-05-04 16:00:30Z ", datetime(2027, 5, 4, 16, 0, 30, tzinfo=UTC)),
+        ("", None),
+        ("  ", None),
+        (None, None),
+    ],
+)
+def test_a_promise_to_the_customer_is_read_with_its_zone_and_kept_apart(due, at):
+    (row,), problems = files.work([Row(2, {"id": "T-1", "text": "x", "due": due})])
+
+    assert problems == []
+    assert (row.due, row.payload) == (at, {"text": "x"})

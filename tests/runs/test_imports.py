@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def file(tmp_path):
         return path
 
     return write
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 def run(command, *args, **options):
@@ -190,10 +196,6 @@ def test_work_begins_at_once_after_the_commit(agent, file, django_capture_on_com
 
 
 def test_a_terminal_sees_how_far_the_import_is():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     terminal = Terminal()
     draw = bar(OutputWrapper(terminal), "Importing")
 
@@ -308,3 +310,69 @@ def test_the_history_shows_imports_of_ones_own_teams_only(client, ada, eve, agen
 
     assert b"week-46.csv" in hers.content
     assert b"week-46.csv" not in outside.content
+
+
+def test_no_ticket_is_opened_unless_somebody_asks_for_it(agent, file):
+    run("import_work", file(GOOD), agent=agent.slug)
+
+    assert not WorkItem.objects.filter(may_open=True).exists()
+
+
+def test_a_command_may_ask_that_unknown_tickets_are_opened_and_the_log_says_so(agent, file):
+    run("import_work", file(GOOD), agent=agent.slug, open_tickets=True)
+
+    assert WorkItem.objects.filter(may_open=True).count() == 2
+    assert json.loads(AuditEvent.objects.get(action="work.imported").payload)["may_open"] is True
+
+
+def test_the_page_asks_whether_unknown_tickets_are_to_be_opened_and_says_what_follows(client, ada, agent):
+    client.force_login(ada)
+
+    form = client.get("/runs/import/").content.decode()
+    imported = client.post(
+        "/runs/import/", {"agent": agent.pk, "file": upload(GOOD), "want": "import", "open_tickets": "on"}
+    )
+
+    assert "Open tickets that the system does not know yet" in form
+    assert "checked" not in form
+    assert b"Tickets that its system does not know are opened in your name." in imported.content
+    assert WorkItem.objects.filter(may_open=True).count() == 2
+
+
+def test_cases_that_are_known_already_keep_what_was_asked_for_them_first(agent, file):
+    run("import_work", file(GOOD), agent=agent.slug)
+
+    run("import_work", file(GOOD), agent=agent.slug, open_tickets=True)
+
+    assert not WorkItem.objects.filter(may_open=True).exists()
+
+
+def test_a_promise_to_the_customer_is_stored_with_the_case(agent, file):
+    run("import_work", file("id,text,due\nT-1,Screen,2027-05-04T16:00+02:00\nT-2,Printer,\n"), agent=agent.slug)
+
+    assert list(WorkItem.objects.order_by("pk").values_list("sla_due", flat=True)) == [
+        datetime(2027, 5, 4, 14, tzinfo=UTC),
+        None,
+    ]
+    assert "due" not in WorkItem.objects.get(external_id="T-1").payload
+
+
+def test_a_promise_without_a_time_zone_keeps_the_file_out(agent, file):
+    errors = io.StringIO()
+    path = file("id,text,due\nT-1,Screen,2027-05-04 16:00\n")
+
+    with pytest.raises(CommandError, match="nothing was imported"):
+        call_command("import_work", str(path), agent=agent.slug, stdout=io.StringIO(), stderr=errors)
+
+    assert errors.getvalue().startswith("row 2, due: “2027-05-04 16:00” names no time zone.")
+
+
+@pytest.mark.parametrize(("dry_run", "what"), [(True, "Checking"), (False, "Importing")])
+def test_a_terminal_sees_how_far_a_check_and_an_import_are(agent, file, dry_run, what):
+    terminal = Terminal()
+
+    call_command(
+        "import_work", str(file(GOOD)), agent=agent.slug, dry_run=dry_run, stdout=io.StringIO(), stderr=terminal
+    )
+
+    assert terminal.getvalue() == f"\r{what} [##############################] 2 of 2\n"

@@ -28,9 +28,11 @@ ROUTE = model(("c1", "route_ticket", {"queue": "login"}))
     ("state", "reason"),
     [
         ("rejected", "refused"),
-        ("answered", "refused"),
+        ("answered", "answered"),
         ("withdrawn", "refused"),
         ("expired", "expired"),
+        ("lapsed", "too_late"),
+        ("advice", "advised"),
         ("stale", "stale"),
         ("failed", "technical"),
         ("unknown", "technical"),

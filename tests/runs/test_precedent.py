@@ -5,10 +5,14 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.tools import tool
 
 from apps.agents.actions import publish_version, register_agent
+from apps.runs.domain import files
+from apps.runs.domain.limits import MAX_REPLY
 from apps.runs.domain.nearest import Answer, Case, Neighbour, Verdict
 from apps.runs.domain.reply import draft, fill, template_of
+from apps.runs.forms import CloseForm
 from apps.runs.models import Precedent
 from apps.runs.precedent import PrecedentChatModel, forget_indexes, index_of
+from apps.runs.workflows.ticket_desk import cards
 
 SETTINGS = {
     "queues": [{"key": "network", "name": "Network"}, {"key": "printing", "name": "Printing"}],
@@ -319,7 +323,7 @@ def test_without_a_near_reply_of_the_queue_the_words_are_plain(answer):
 
 
 def test_a_reply_is_never_longer_than_the_action_takes():
-    assert len(fill("{name}" * 2000, "Mia Stone")) == 2000
+    assert len(fill("{name}" * 2000, "Mia Stone")) == 4000
 
 
 @pytest.mark.parametrize(
@@ -333,3 +337,11 @@ def test_a_reply_is_never_longer_than_the_action_takes():
 )
 def test_a_sent_reply_becomes_a_template_without_the_name(sent, name, template):
     assert template_of(sent, name) == template
+
+
+def test_a_reply_may_be_equally_long_wherever_it_is_written():
+    (definition,) = cards.action_types({})
+
+    assert definition["args_schema"]["properties"]["reply"]["maxLength"] == MAX_REPLY
+    assert CloseForm(queues=[], priorities=[]).fields["reply"].max_length == MAX_REPLY
+    assert files.MAX_REPLY == MAX_REPLY

@@ -9,7 +9,6 @@ from django.core.management import CommandError, call_command
 from apps.agents import actions as agents
 from apps.agents.models import KillSwitch
 from apps.approvals.actions import claims, execution, outbox
-from apps.approvals.actions.verdicts import decide_proposal
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.audit.clock import clock
 from apps.connectors.models import ActionExecution
@@ -18,17 +17,9 @@ from apps.runs.actions import runs
 from apps.runs.domain.lease import LEASE, MAX_ATTEMPTS
 from apps.runs.models import Precedent, Run, Step, WorkItem
 from tests.factories.runs import make_desk_agent, make_run
-from tests.runs.conftest import HAND_OVER, LOOK_UP, READ, ROUTE, ROUTE_ARGS, calls
+from tests.runs.conftest import HAND_OVER, LOOK_UP, READ, ROUTE, ROUTE_ARGS, calls, decided
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def decided(run, ben, verdict="approve", **fields):
-    """Let Ben decide the run's open proposal and return the answer that waits for the thread."""
-    proposal = Proposal.objects.get(run_id_value=run.pk)
-    facts = {"version": proposal.version, "digest": proposal.digest, **fields}
-    decide_proposal(proposal.pk, verdict=verdict, actor=ben, **facts)
-    return ResumeOutbox.objects.get(proposal=proposal)
 
 
 def checkpoints_of(run):
@@ -404,7 +395,7 @@ def test_a_repaired_thread_asks_again_under_a_new_id_and_its_answer_follows(agen
     outbox.park(answer.pk, error="It raised twice.")
     before = answer.interrupt_id
 
-    (now,) = threads.repair(run.thread_id, **hands.doors)
+    (now,) = threads.repair(run.thread_id, actor="system", **hands.doors)
     answer.refresh_from_db()
     assert (answer.state, answer.interrupt_id) == ("new", now)
     assert now != before
@@ -544,7 +535,7 @@ def test_a_workflow_that_is_not_installed_is_a_technical_failure(agent, worker):
 def test_an_agent_that_goes_in_circles_is_stopped(agent, worker):
     run = worker(*[READ] * 40).start(make_run(agent))
 
-    assert (run.state, run.reason) == ("handed_over", "technical")
+    assert (run.state, run.reason, run.last_error) == ("handed_over", "technical", "")
     assert "in circles" in run.reason_text
 
 

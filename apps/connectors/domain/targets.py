@@ -33,10 +33,14 @@ def parse_target(text: str) -> Target:
     """Read `desk:tickets/T-1001`. Raises BadTarget."""
     connector, _, rest = text.partition(":")
     collection, _, record_id = rest.partition("/")
-    is_good = _CONNECTOR.fullmatch(connector) and is_collection(collection) and _ID.fullmatch(record_id)
-    if not is_good or not record_id.strip("."):
+    if not (_CONNECTOR.fullmatch(connector) and is_collection(collection) and is_record_id(record_id)):
         raise BadTarget(f"{text[:200]!r} names no record. A target reads like desk:tickets/T-1001.")
     return Target(connector, collection, record_id)
+
+
+def is_record_id(text: str) -> bool:
+    """Say whether a text can be the id of a record. Only dots would lead to another path."""
+    return _ID.fullmatch(text) is not None and bool(text.strip("."))
 
 
 def is_collection(text: str) -> bool:

@@ -52,7 +52,7 @@ COLLECTIONS: Final[Mapping[str, Mapping[str, Field]]] = {
 }
 DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {"tickets": {"status": "new"}, "customers": {}}
 
-ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~-")
+ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~:-")
 
 
 def problems_with_changes(collection: str, changes: object) -> list[Problem]:
@@ -90,7 +90,7 @@ def complete(collection: str, record: Mapping[str, object]) -> dict[str, object]
 def _problems_with_id(value: object) -> list[Problem]:
     if isinstance(value, str) and 0 < len(value) <= 120 and set(value) <= ID_CHARACTERS and value.strip("."):  # noqa: PLR2004 as long as a path segment should be
         return []
-    return [Problem("/id", "id must be 1 to 120 letters, digits or ._~- and not only dots.")]
+    return [Problem("/id", "id must be 1 to 120 letters, digits or ._~:- and not only dots.")]
 
 
 def _problems_with(collection: str, name: str, value: object) -> list[Problem]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from apps.demo.desk.answers import CSS, HTML, Answer
-from apps.demo.desk.store import JournalRow, RecordMissing, Store, Stored
+from apps.demo.desk.store import CREATE, JournalRow, RecordMissing, Store, Stored
 
 PER_PAGE: Final = 50
 EXCERPT: Final = 140
@@ -114,8 +114,9 @@ def _customer(store: Store, ticket: Stored) -> str:
 
 def _log(store: Store) -> Answer:
     rows = store.journal(limit=200, newest_first=True)
-    total = store.counts()["writes"]
-    note = f'<p class="muted">{_counted(total, "write")} applied; the newest {len(rows)} are shown. Each row was written once and cannot be changed.</p>'
+    counts = store.counts()
+    total, created = _counted(counts["writes"], "write"), counts["created"]
+    note = f'<p class="muted">{total} applied, {created:,} of them opened a record; the newest {len(rows)} are shown. Each row was written once and cannot be changed.</p>'
     return _html(
         "Log of writes", note + (_journal_table(rows) if rows else "<p>Nothing was written yet.</p>"), on="log"
     )
@@ -145,7 +146,8 @@ def _changes(row: JournalRow) -> str:
         f"<li>{escape(name)}: <del>{_value(row.before.get(name))}</del> → <ins>{_value(value)}</ins></li>"
         for name, value in row.after.items()
     )
-    return f"<ul>{''.join(lines)}</ul>"
+    opened = "<p>New record</p>" if row.kind == CREATE else ""
+    return f"{opened}<ul>{''.join(lines)}</ul>"
 
 
 def _value(value: Any) -> str:

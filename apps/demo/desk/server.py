@@ -13,7 +13,7 @@ from apps.demo.desk import pages
 from apps.demo.desk.answers import JSON, Answer, answer_json, refusal
 from apps.demo.desk.faults import Faults, cut_connection
 from apps.demo.desk.fields import COLLECTIONS, Problem, problems_with_changes, problems_with_record
-from apps.demo.desk.store import Changed, KeyReused, RecordMissing, Store, Written
+from apps.demo.desk.store import Changed, Exists, KeyReused, RecordMissing, Store, Written
 
 logger = logging.getLogger("desk")
 
@@ -98,6 +98,8 @@ class Desk:
                 return self._find(collection, request.query)
             case ("PATCH", (record_id,)):
                 return self._change(collection, record_id, request)
+            case ("PUT", (record_id,)):
+                return self._create(collection, record_id, request)
             case ("POST", ()):
                 return self._add(collection, request)
         return refusal(405, "bad_method", f"{request.method} is not possible here.")
@@ -126,7 +128,7 @@ class Desk:
 
     def _change(self, collection: str, record_id: str, request: Request) -> Answer:
         changes = _parsed(request.body)
-        refused = _bad_conditions(request) or _bad_changes(collection, changes)
+        refused = _unnamed(request) or _unconditional(request) or _bad_changes(collection, changes)
         if refused is not None:
             return refused
         if self.faults.strikes(self.faults.drop_before_write):
@@ -146,10 +148,33 @@ class Desk:
             message = f"The record is at version {error.version} now. Nothing was written. Read it again."
             return refusal(412, "changed", message, etag=f'"{error.version}"')
         except KeyReused:
-            return refusal(422, "key_reused", "This Idempotency-Key belongs to another request. Nothing was written.")
-        return self._written(written)
+            return _key_reused()
+        return self._written(200, written)
 
-    def _written(self, written: Written) -> Answer:
+    def _create(self, collection: str, record_id: str, request: Request) -> Answer:
+        """Store a record under a name that its writer chose; whoever comes second is told so and changes nothing."""
+        record = _parsed(request.body)
+        refused = _unnamed(request) or _not_only_new(request) or _bad_record(collection, record_id, record)
+        if refused is not None:
+            return refused
+        if self.faults.strikes(self.faults.drop_before_write):
+            raise Cut
+        try:
+            written = self.store.create(
+                collection,
+                record_id,
+                record={name: value for name, value in record.items() if name != "id"},
+                key=request.header(b"idempotency-key"),
+                actor=request.header(b"x-actor"),
+            )
+        except Exists as error:
+            message = "A record of this name exists already. Nothing was written."
+            return refusal(412, "exists", message, etag=f'"{error.version}"')
+        except KeyReused:
+            return _key_reused()
+        return self._written(201, written)
+
+    def _written(self, status: int, written: Written) -> Answer:
         headers = {"etag": f'"{written.version}"'}
         if written.is_replay:
             headers["idempotency-replayed"] = "true"
@@ -157,7 +182,7 @@ class Desk:
             raise Cut
         elif self.faults.strikes(self.faults.error_after_write):
             return refusal(500, "fault", "A fault that a tester asked for.")
-        return Answer(200, written.answer.encode(), JSON, headers)
+        return Answer(status, written.answer.encode(), JSON, headers)
 
     def _add(self, collection: str, request: Request) -> Answer:
         records = _parsed(request.body)
@@ -221,19 +246,43 @@ def _number(query: dict[str, str], name: str, default: int, largest: int) -> int
     return min(int(text), largest) if text.isascii() and text.isdigit() and len(text) < 20 else default  # noqa: PLR2004 digits of 2^62
 
 
-def _bad_conditions(request: Request) -> Answer | None:
-    """Refuse a write that does not name its repeat key, its actor and the version that its writer saw."""
+def _unnamed(request: Request) -> Answer | None:
+    """Refuse a write that does not name its repeat key and its actor."""
     for name, shown in ((b"idempotency-key", "Idempotency-Key"), (b"x-actor", "X-Actor")):
         if not 0 < len(request.header(name)) <= MAX_HEADER:
             return refusal(400, "bad_header", f"Send {shown} of 1 to {MAX_HEADER} characters. Nothing was written.")
+    return None
+
+
+def _unconditional(request: Request) -> Answer | None:
+    """Refuse a change that does not name the version that its writer saw."""
     if not request.header(b"if-match"):
         return refusal(428, "precondition_required", "Send If-Match with the ETag that you read. Nothing was written.")
     return None
 
 
+def _not_only_new(request: Request) -> Answer | None:
+    """A whole record may be sent only to where there is none: else it would undo what others wrote meanwhile."""
+    if request.header(b"if-none-match") != "*":
+        return refusal(428, "precondition_required", "Send If-None-Match: * with a new record. Nothing was written.")
+    return None
+
+
+def _bad_record(collection: str, record_id: str, record: Any) -> Answer | None:
+    named = {"id": record_id, **record} if isinstance(record, dict) else record
+    problems = problems_with_record(collection, named)
+    if not problems and named["id"] != record_id:
+        problems = [Problem("/id", f"id must be {record_id}, as in the address, or be left out.")]
+    return _invalid(problems) if problems else None
+
+
 def _bad_changes(collection: str, changes: Any) -> Answer | None:
     problems = problems_with_changes(collection, changes)
     return _invalid(problems) if problems else None
+
+
+def _key_reused() -> Answer:
+    return refusal(422, "key_reused", "This Idempotency-Key belongs to another request. Nothing was written.")
 
 
 def _missing(collection: str, record_id: str) -> Answer:

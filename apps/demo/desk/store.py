@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS journal (
     before TEXT NOT NULL,
     after TEXT NOT NULL,
     answer TEXT NOT NULL,
-    at TEXT NOT NULL
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'change'
 );
 CREATE INDEX IF NOT EXISTS journal_of_record ON journal (collection, id);
 CREATE TRIGGER IF NOT EXISTS journal_keeps_rows BEFORE DELETE ON journal
@@ -44,7 +45,10 @@ BEGIN SELECT RAISE(ABORT, 'journal rows are append-only'); END;
 """
 
 ROWS_PER_COMMIT: Final = 500
-_JOURNAL: Final = ("seq", "key", "actor", "collection", "id", "version", "before", "after", "at")
+CHANGE: Final = "change"
+CREATE: Final = "create"
+"""Kinds of journal rows: what a write did to its record."""
+_JOURNAL: Final = ("seq", "kind", "key", "actor", "collection", "id", "version", "before", "after", "at")
 
 
 class RecordMissing(LookupError):
@@ -56,6 +60,14 @@ class Changed(Exception):
 
     def __init__(self, version: int) -> None:
         super().__init__(f"The record is at version {version}.")
+        self.version = version
+
+
+class Exists(Exception):
+    """The collection has a record of that id, which stays as it is. Nothing was written."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The record exists at version {version}.")
         self.version = version
 
 
@@ -83,9 +95,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One applied write: only the fields it changed, before and after."""
+    """One applied write: only the fields it set, before and after."""
 
     seq: int
+    kind: str
     key: str
     actor: str
     collection: str
@@ -107,6 +120,7 @@ class Store:
         self._db.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
         self._db.execute("PRAGMA cache_size = -4096")
         self._db.executescript(SCHEMA)
+        self._add_kind()
 
     def close(self) -> None:
         self._db.close()
@@ -145,11 +159,9 @@ class Store:
         """Apply one write with its journal row in one transaction, or answer a repeat with the first answer."""
         request = _request_hash(collection, record_id, changes)
         with self._transaction():
-            earlier = self._db.execute("SELECT request, version, answer FROM journal WHERE key = ?", (key,)).fetchone()
+            earlier = self._earlier(key, request)
             if earlier is not None:
-                if earlier[0] != request:
-                    raise KeyReused
-                return Written(version=earlier[1], answer=earlier[2], is_replay=True)
+                return earlier
             stored = self.get(collection, record_id)
             if stored.version != version:
                 raise Changed(stored.version)
@@ -157,28 +169,26 @@ class Store:
             before = {name: body[name] for name in changes}
             body.update(changes)
             new = Stored(version + 1, {**stored.fields, **body, "version": version + 1})
-            answer = new.as_json()
             self._db.execute(
                 "UPDATE record SET body = ?, version = ? WHERE collection = ? AND id = ?",
                 (_compact(body), version + 1, collection, record_id),
             )
-            self._db.execute(
-                "INSERT INTO journal (key, request, actor, collection, id, version, before, after, answer, at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    request,
-                    actor,
-                    collection,
-                    record_id,
-                    version + 1,
-                    _compact(before),
-                    _compact(changes),
-                    answer,
-                    _now(),
-                ),
+            return self._enter(
+                CHANGE, collection, new, before=before, after=changes, key=key, request=request, actor=actor
             )
-        return Written(version=version + 1, answer=answer, is_replay=False)
+
+    def create(self, collection: str, record_id: str, *, record: Mapping[str, Any], key: str, actor: str) -> Written:
+        """Store one new record with its journal row in one transaction, or answer a repeat with the first answer."""
+        request = _request_hash(CREATE, collection, record_id, record)
+        with self._transaction():
+            earlier = self._earlier(key, request)
+            if earlier is not None:
+                return earlier
+            is_new = self._insert(collection, {**record, "id": record_id})
+            new = self.get(collection, record_id)
+            if not is_new:
+                raise Exists(new.version)
+            return self._enter(CREATE, collection, new, before={}, after=record, key=key, request=request, actor=actor)
 
     def add(self, collection: str, records: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
         """Store new records; ids that exist stay as they are. Return (created, existing). Arrivals are not journaled."""
@@ -186,10 +196,7 @@ class Store:
         for batch in _batches(records, ROWS_PER_COMMIT):
             with self._transaction():
                 for record in batch:
-                    done = self._db.execute(
-                        "INSERT OR IGNORE INTO record (collection, id, version, body, created_at) VALUES (?, ?, 1, ?, ?)",
-                        (collection, record["id"], _compact(complete(collection, record)), _now()),
-                    ).rowcount
+                    done = self._insert(collection, record)
                     created += done
                     existing += 1 - done
         return created, existing
@@ -206,15 +213,63 @@ class Store:
             (after, *(of or ()), limit),
         ).fetchall()
         return [
-            JournalRow(**dict(zip(_JOURNAL, (*row[:6], json.loads(row[6]), json.loads(row[7]), row[8]), strict=True)))
+            JournalRow(**dict(zip(_JOURNAL, (*row[:7], json.loads(row[7]), json.loads(row[8]), row[9]), strict=True)))
             for row in rows
         ]
 
     def counts(self) -> dict[str, int]:
-        """Return how many tickets, customers and applied writes there are."""
+        """Return how many tickets, customers, applied writes and, among these, creations there are."""
         counted = dict(self._db.execute("SELECT collection, count(*) FROM record GROUP BY collection").fetchall())
-        writes = self._db.execute("SELECT count(*) FROM journal").fetchone()[0]
-        return {**{name: counted.get(name, 0) for name in COLLECTIONS}, "writes": writes}
+        kinds = dict(self._db.execute("SELECT kind, count(*) FROM journal GROUP BY kind").fetchall())
+        told = {"writes": sum(kinds.values()), "created": kinds.get(CREATE, 0)}
+        return {**{name: counted.get(name, 0) for name in COLLECTIONS}, **told}
+
+    def _add_kind(self) -> None:
+        """Bring a store of an earlier version up to date: its journal knew only changes."""
+        if self._has_kind():
+            return
+        with self._transaction():
+            # Another process may have been quicker while this one waited.
+            if not self._has_kind():
+                self._db.execute("ALTER TABLE journal ADD COLUMN kind TEXT NOT NULL DEFAULT 'change'")
+
+    def _has_kind(self) -> bool:
+        return "kind" in {row[1] for row in self._db.execute("PRAGMA table_info(journal)")}
+
+    def _earlier(self, key: str, request: str) -> Written | None:
+        row = self._db.execute("SELECT request, version, answer FROM journal WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if row[0] != request:
+            raise KeyReused
+        return Written(version=row[1], answer=row[2], is_replay=True)
+
+    def _insert(self, collection: str, record: Mapping[str, Any]) -> int:
+        return self._db.execute(
+            "INSERT OR IGNORE INTO record (collection, id, version, body, created_at) VALUES (?, ?, 1, ?, ?)",
+            (collection, record["id"], _compact(complete(collection, record)), _now()),
+        ).rowcount
+
+    def _enter(
+        self,
+        kind: str,
+        collection: str,
+        new: Stored,
+        *,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        key: str,
+        request: str,
+        actor: str,
+    ) -> Written:
+        answer = new.as_json()
+        told = (kind, key, request, actor, collection, new.fields["id"], new.version)
+        self._db.execute(
+            "INSERT INTO journal (kind, key, request, actor, collection, id, version, before, after, answer, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*told, _compact(before), _compact(after), answer, _now()),
+        )
+        return Written(version=new.version, answer=answer, is_replay=False)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -237,8 +292,8 @@ def _known(collection: str, name: str) -> str:
     return name
 
 
-def _request_hash(collection: str, record_id: str, changes: Mapping[str, Any]) -> str:
-    text = json.dumps([collection, record_id, changes], sort_keys=True, separators=(",", ":"))
+def _request_hash(*request: Any) -> str:
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ BATCH = 2_000
 # What an import may lift an agent's limits to, so that a large file is not throttled for hours.
 UNLIMITED = 1_000_000
 
-# Told after each batch: how many rows are stored, of how many.
+# Told after each batch: how many rows are stored, in a dry run looked up, of how many.
 Progress = Callable[[int, int], None]
 
 
@@ -38,14 +38,20 @@ def import_work(
     name: str,
     sha256: str,
     actor: str,
+    open_tickets: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
-    """Store cases for an agent and let their runs begin; the same file twice creates nothing twice."""
+    """
+    Store cases for an agent and let their runs begin; the same file twice creates nothing twice.
+
+    `open_tickets` lets each run open its case in the system of record, should that not know it. It is off unless asked
+    for: a wrong id would make a ticket in somebody else's system, and nothing here can take it back.
+    """
     # The agent's row orders imports, so that two of the same file do not both find its cases new. A full lock would
     # also stop every new run and proposal of the agent, as their foreign keys look at that row.
     locked = Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
-    known = _known(locked, [row.external_id for row in rows])
+    known = _known(locked, [row.external_id for row in rows], progress if dry_run else None)
     fresh = [row for row in rows if row.external_id not in known]
     if dry_run:
         return Imported(None, len(fresh), len(known))
@@ -55,7 +61,15 @@ def import_work(
     for start in range(0, len(fresh), BATCH):
         part = fresh[start : start + BATCH]
         WorkItem.objects.bulk_create(
-            WorkItem(agent=locked, external_id=row.external_id, payload=row.payload, label=row.label, import_job=job)
+            WorkItem(
+                agent=locked,
+                external_id=row.external_id,
+                payload=row.payload,
+                label=row.label,
+                sla_due=row.due,
+                may_open=open_tickets,
+                import_job=job,
+            )
             for row in part
         )
         if progress:
@@ -65,7 +79,14 @@ def import_work(
         subject=f"import:{job.pk}",
         actor=actor,
         team_id=locked.team_id,
-        payload={"agent": locked.slug, "file": job.name, "sha256": sha256, "created": len(fresh), "known": len(known)},
+        payload={
+            "agent": locked.slug,
+            "file": job.name,
+            "sha256": sha256,
+            "created": len(fresh),
+            "known": len(known),
+            "may_open": open_tickets,
+        },
     )
     # The broker only makes it quick; the sweep would find the cases by itself.
     transaction.on_commit(partial(current_app.send_task, "runs.sweep", retry=False), robust=True)
@@ -89,9 +110,11 @@ def lift_limits(agent: Agent, *, actor: str) -> Agent:
     return locked
 
 
-def _known(agent: Agent, ids: Sequence[str]) -> set[str]:
+def _known(agent: Agent, ids: Sequence[str], progress: Progress | None) -> set[str]:
     known: set[str] = set()
     for start in range(0, len(ids), BATCH):
         part = ids[start : start + BATCH]
         known.update(WorkItem.objects.filter(agent=agent, external_id__in=part).values_list("external_id", flat=True))
+        if progress:
+            progress(start + len(part), len(ids))
     return known

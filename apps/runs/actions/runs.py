@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import structlog
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 
 from apps.agents import queries as agents_queries
 from apps.agents.models import ActionType, Agent, AgentVersion, Stage
@@ -18,24 +20,38 @@ from apps.audit import actions as audit
 from apps.audit.clock import clock
 from apps.connectors import queries as connectors
 from apps.connectors.errors import UnknownSystem
+from apps.connectors.models import Connector
 from apps.runs.actions.precedents import remember
 from apps.runs.domain import lease
 from apps.runs.domain.outcome import Outcome, TraceStep
 from apps.runs.domain.workflow import Ask
 from apps.runs.models import Precedent, Run, Step, WorkItem
+from apps.runs.queries import OPEN
+
+logger = structlog.get_logger(__name__)
 
 START_TASK: Final = "runs.start"
 IN_LINE: Final = 250
 """So many of an agent's runs stand in line for workers at most: a longer line would be sent again before its turn comes."""
 SENT_AT_ONCE: Final = 500
 """One sweep sends so many lost runs again, so that its transaction stays short."""
-OPEN: Final = (Run.State.QUEUED, Run.State.RUNNING, Run.State.WAITING)
 
 
 def open_runs(*, at: datetime | None = None) -> int:
-    """Open runs for new work of every agent that may work; return how many."""
+    """Open runs for new work of every agent that may work, each in a transaction of its own; return how many.
+
+    An agent that fails stops no other.
+    """
     busy = WorkItem.objects.filter(state=WorkItem.State.NEW).values("agent")
-    return sum(open_runs_of(agent, at=at) for agent in Agent.objects.filter(pk__in=busy).exclude(stage=Stage.RETIRED))
+    opened = 0
+    for agent in Agent.objects.filter(pk__in=busy).exclude(stage=Stage.RETIRED):
+        try:
+            opened += open_runs_of(agent, at=at)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:
+            logger.exception("no runs opened", agent_id=agent.pk)
+    return opened
 
 
 @transaction.atomic
@@ -43,10 +59,12 @@ def open_runs_of(agent: Agent, *, at: datetime | None = None) -> int:
     """
     Open runs for an agent's new work, oldest first, within its quota (R19): our own runs wait before they start.
 
-    None while a kill switch stands, without a current version, or without its system.
+    None while a kill switch stands, without a current version, or without its system; and none while somebody else
+    holds the agent: the next sweep comes in seconds.
     """
-    # The agent's row orders two sweeps; the quota is counted under it.
-    Agent.objects.select_for_update().get(pk=agent.pk)
+    # The agent's row orders two sweeps; the quota is counted under it. A full lock would wait for every foreign key.
+    if not Agent.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=agent.pk).exists():
+        return 0
     now = at or clock()
     version = AgentVersion.objects.filter(agent=agent, is_current=True).first()
     if version is None or _stopped(agent):
@@ -95,16 +113,26 @@ def resend_due(*, at: datetime | None = None, limit: int = SENT_AT_ONCE) -> list
     now = at or clock()
     lost = Q(state=Run.State.QUEUED, lease_until=None, sent_at__lte=now - lease.RESEND_AFTER)
     late = Q(state__in=[Run.State.QUEUED, Run.State.RUNNING], lease_until__lte=now)
+    just_sent = Q(sent_at__gt=now - lease.RESEND_AFTER)
     due = list(
         Run.objects.select_for_update(skip_locked=True)
         .filter(lost | late | Q(state=Run.State.QUEUED, sent_at=None))
-        .exclude(sent_at__gt=now - lease.RESEND_AFTER, state=Run.State.RUNNING)
+        .exclude(just_sent & (Q(state=Run.State.RUNNING) | Q(sent_at__gt=F("lease_until"))))
         .order_by("id")
         .values_list("pk", flat=True)[:limit]
     )
     Run.objects.filter(pk__in=due).update(sent_at=now)
     send(due)
     return due
+
+
+def stopped_by(agent: Agent) -> str | None:  # 3 queries
+    """Say which kill switch keeps an agent's runs from starting, or None.
+
+    An agent without a system or an action is kept by none: its runs fail, say why, and reach a person.
+    """
+    means = _means(agent)
+    return None if means is None else _switch(agent, *means)
 
 
 def claim(run_id: int, *, worker: str, at: datetime | None = None) -> int | None:
@@ -137,9 +165,15 @@ def renew(run_id: int, *, at: datetime | None = None) -> None:
 
 @transaction.atomic
 def put_back(run: Run, *, error: str, at: datetime | None = None) -> timedelta | None:
-    """After a technical failure: try again later, or hand over after the last try. Return the pause, if there is one."""
-    row = _lock(run)
+    """After a technical failure: try again later, or hand over after the last try. Return the pause, if there is one.
+
+    A waiting run goes on waiting; its failure is kept for the operators' list until somebody got through to its thread.
+    """
+    row = lock(run)
     now = at or clock()
+    if row.state == Run.State.WAITING:
+        row.last_error = error[:500]
+        row.save(update_fields=["last_error"])
     if row.state != Run.State.RUNNING:
         return None
     pause = lease.pause_after(row.attempts)
@@ -155,13 +189,18 @@ def put_back(run: Run, *, error: str, at: datetime | None = None) -> timedelta |
 def wait(
     run: Run, *, questions: Sequence["Question"], steps: Sequence[TraceStep], at: datetime | None = None
 ) -> list[Proposal]:
-    """Put the open questions of a thread before people. Safe to say twice: a question has one proposal."""
-    row = _lock(run)
+    """Put the open questions of a thread before people. Safe to say twice: a question has one proposal.
+
+    A run that has ended, as when somebody cancelled it, asks nothing any more.
+    """
+    row = lock(run)
+    if row.state not in OPEN:
+        return []
     made = [_propose(row, each, at=at) for each in questions]
     _write_steps(row, steps, made)
-    if row.state in (Run.State.QUEUED, Run.State.RUNNING):
-        row.state, row.lease_until, row.model = Run.State.WAITING, None, run.model
-        row.save(update_fields=["state", "lease_until", "model"])
+    if row.state != Run.State.WAITING or row.last_error:
+        row.state, row.lease_until, row.model, row.last_error = Run.State.WAITING, None, run.model or row.model, ""
+        row.save(update_fields=["state", "lease_until", "model", "last_error"])
     return made
 
 
@@ -176,7 +215,7 @@ def end(
     at: datetime | None = None,
 ) -> None:
     """A thread ended: the case is done, or a person takes over. What a person decided becomes a precedent. Safe to say twice."""
-    row = _lock(run)
+    row = lock(run)
     now = at or clock()
     if row.state not in OPEN:
         return
@@ -192,24 +231,16 @@ def end(
     if Decision.objects.filter(proposal=done, by_kind=Decision.By.PERSON, final=True, voided_at=None).exists():
         args = {key: str(done.args.get(key) or "") for key in ("queue", "priority", "reply")}
         remember(row, text=text, **args, source=Precedent.Source.DECISION)
-    _tell(row, "run.done", {"proposal": done.pk})
+    tell(row, "run.done", {"proposal": done.pk})
 
 
 def mark_pruned(thread_id: str, *, at: datetime | None = None) -> None:
     Run.objects.filter(thread_id=thread_id).update(pruned_at=at or clock())
 
 
-@transaction.atomic
-def cancel(run: Run, *, reason: str, actor: str, at: datetime | None = None) -> None:
-    """Stop a run for good; the case is closed without a change."""
-    row = _lock(run)
-    now = at or clock()
-    if row.state not in OPEN:
-        return
-    row.state, row.ended_at, row.lease_until, row.last_error = Run.State.CANCELLED, now, None, reason[:500]
-    row.save(update_fields=["state", "ended_at", "lease_until", "last_error"])
-    WorkItem.objects.filter(pk=row.work_item_id).update(state=WorkItem.State.CANCELLED, closed_at=now)
-    _tell(row, "run.cancelled", {"reason": reason}, actor=actor)
+def tell_repaired(run: Run, *, actor: str) -> None:
+    """Record who had a thread's last turn planned anew."""
+    tell(run, "thread.repaired", {"thread": run.thread_id}, actor=actor)
 
 
 class Question:
@@ -225,7 +256,7 @@ class Question:
         self.ask = ask
 
 
-def _lock(run: Run) -> Run:
+def lock(run: Run) -> Run:
     """Lock the row and read it anew; its neighbours do not change while it is open."""
     row = Run.objects.select_for_update().get(pk=run.pk)
     row.agent, row.agent_version, row.work_item = run.agent, run.agent_version, run.work_item
@@ -266,7 +297,7 @@ def _hand_over(run: Run, outcome: Outcome, steps: Sequence[TraceStep], now: date
     run.ended_at, run.lease_until = now, None
     run.save(update_fields=["state", "reason", "reason_text", "ended_at", "lease_until", "model"])
     WorkItem.objects.filter(pk=run.work_item_id).update(state=WorkItem.State.HANDED_OVER)
-    _tell(run, "run.handed_over", {"reason": str(outcome.reason)})
+    tell(run, "run.handed_over", {"reason": str(outcome.reason)})
 
 
 def _write_steps(run: Run, steps: Sequence[TraceStep], made: Sequence[Proposal]) -> None:
@@ -286,7 +317,7 @@ def _write_steps(run: Run, steps: Sequence[TraceStep], made: Sequence[Proposal])
     )
 
 
-def _tell(run: Run, action: str, payload: dict[str, object], *, actor: str = "") -> None:
+def tell(run: Run, action: str, payload: dict[str, object], *, actor: str = "") -> None:
     audit.record(
         action,
         subject=f"run:{run.pk}",
@@ -308,20 +339,27 @@ def _room(agent: Agent, now: datetime) -> int:
 
 
 def _stopped(agent: Agent) -> bool:
-    """A stopped agent opens nothing; the switch of the one action type is asked where it would act."""
+    """A stopped agent opens nothing, nor does one that could not act."""
+    means = _means(agent)
+    return means is None or _switch(agent, *means) is not None
+
+
+def _means(agent: Agent) -> tuple[Connector, ActionType] | None:
+    """Return the system that an agent works on and what it does there, or None if one is missing."""
     action_type = ActionType.objects.filter(agent=agent).first()
     if action_type is None:
-        return True
+        return None
     try:
-        connector = connectors.connector(agent.connector_key)
+        return connectors.connector(agent.connector_key), action_type
     except UnknownSystem:
-        return True
-    return bool(
-        agents_queries.blocking_switch(
-            team_id=agent.team_id,
-            connector_id=connector.pk,
-            agent_id=agent.pk,
-            action_type_id=action_type.pk,
-            lock=False,
-        )
+        return None
+
+
+def _switch(agent: Agent, connector: Connector, action_type: ActionType) -> str | None:
+    return agents_queries.blocking_switch(
+        team_id=agent.team_id,
+        connector_id=connector.pk,
+        agent_id=agent.pk,
+        action_type_id=action_type.pk,
+        lock=False,
     )

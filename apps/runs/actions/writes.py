@@ -6,11 +6,12 @@ from typing import Any
 
 from apps.approvals.actions import execution as approvals
 from apps.approvals.errors import NotConsumable
-from apps.approvals.models import Proposal
+from apps.approvals.models import Proposal, State
 from apps.connectors import client
 from apps.connectors import queries as connectors
 from apps.connectors.actions import suppress
-from apps.connectors.errors import Changed, ConnectorError, Unclear, UnknownSystem
+from apps.connectors.client import Record
+from apps.connectors.errors import Changed, ConnectorError, NotFound, Unclear, UnknownSystem
 from apps.connectors.models import ActionExecution
 from apps.runs.errors import OutcomeUnknown
 from apps.runs.execution import Claim, RunContext
@@ -34,17 +35,32 @@ class Told:
     code: str = ""
 
 
+def target_now(proposal: Proposal) -> Record:
+    """R9: read the target again, just before it may be written; raises ConnectorError while it cannot be read.
+
+    Only what may be executed needs a target that answers: anything else is told to its thread, and a record that is
+    gone is one without fields.
+    """
+    if proposal.state != State.QUEUED:
+        return Record(target=proposal.target, fields={}, etag="")
+    try:
+        return client.read(proposal.target)
+    except NotFound:
+        return Record(target=proposal.target, fields={}, etag="")
+
+
 def claim(context: RunContext, *, tool_call_id: str, args: Mapping[str, Any]) -> Granted | Told:
     """Consume the decided proposal of a tool call.
 
-    Raises OutcomeUnknown while an earlier try may or may not have happened, ConnectorError if the target is unreadable.
+    Raises OutcomeUnknown while an earlier try may or may not have happened, ConnectorError while a target that may be
+    written is unreadable.
     """
     proposal = Proposal.objects.filter(thread_id=context.thread_id, tool_call_id=tool_call_id).first()
     if proposal is None:
         return Told("This call was never proposed to anybody. Nothing was sent.", code="withdrawn")
     now = context.target_now
     if now is None or now.target != proposal.target:
-        now = client.read(proposal.target)
+        now = target_now(proposal)
     try:
         execution = approvals.consume(
             proposal.pk, args=args, fingerprint=context.fingerprint, worker=context.worker, state_now=now.fields

@@ -7,7 +7,11 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from apps.connectors.domain.targets import is_record_id
+from apps.runs.domain.limits import MAX_REPLY
 
 MAX_ROWS = 100_000
 """Rows of one file; more belong into several files, so that one transaction stays short."""
@@ -19,8 +23,8 @@ MAX_ID = 120
 """Characters of a case's id and of its customer's."""
 MAX_ROW = 64 * 1024
 """Characters of a whole row as JSON."""
-MAX_REPLY = 2_000
-"""Characters of a reply; the action's schema refuses more."""
+DUE_YEARS = range(2000, 2200)
+"""A promise to a customer outside of these years is a slip of the pen."""
 OUTSIDE = frozenset({"", "oos", "out_of_scope"})
 """Labels that say: no queue, a person takes this."""
 
@@ -70,6 +74,7 @@ class WorkRow:
     external_id: str
     payload: dict[str, Value]
     label: dict[str, Value] | None
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,9 @@ def read(data: bytes, *, parts: Sequence[str] = ()) -> Sheet:
 
 def work(rows: Iterable[Row], *, labels: Mapping[str, str] | None = None) -> tuple[list[WorkRow], list[Problem]]:
     """
-    Check rows of work: `id` and `text` must be there, every id once. Other columns are kept; `label` is kept apart.
+    Check rows of work: `id` and `text` must be there, every id once. Other columns are kept; `label` and `due` are kept apart.
 
-    `labels` says which queue a label means; a label that it does not name is outside every queue.
+    `due` is when a promise to the customer breaks. `labels` says which queue a label means; a label that it does not name is outside every queue.
     """
     found: list[WorkRow] = []
     problems: list[Problem] = []
@@ -127,9 +132,9 @@ def work(rows: Iterable[Row], *, labels: Mapping[str, str] | None = None) -> tup
             payload: dict[str, Value] = {
                 key: value
                 for key, value in row.values.items()
-                if key not in {"id", "label"} and value not in ("", None)
+                if key not in {"id", "label", "due"} and value not in ("", None)
             }
-            found.append(WorkRow(external_id, payload, _label(row, labels)))
+            found.append(WorkRow(external_id, payload, _label(row, labels), _due(row)))
     return found, problems
 
 
@@ -349,8 +354,13 @@ def _faults_of_work(row: Row, seen: Mapping[str, int]) -> Iterator[Problem]:
         yield Problem(row.number, "id", "is missing.")
     elif len(external_id) > MAX_ID:
         yield Problem(row.number, "id", f"has {len(external_id):,} characters; {MAX_ID} are allowed.")
-    elif not external_id.isprintable() or any(character in external_id for character in " /?#"):
-        yield Problem(row.number, "id", f"“{_short(external_id)}” may not hold spaces, slashes, ? or #.")
+    elif not is_record_id(external_id):
+        yield Problem(
+            row.number,
+            "id",
+            f"“{_short(external_id)}” cannot name a record: only the letters A to Z, digits and . _ ~ : - may stand in it, "
+            "no spaces or slashes, and not only dots.",
+        )
     elif external_id in seen:
         yield Problem(row.number, "id", f"“{_short(external_id)}” stands in row {seen[external_id]} already.")
     yield from _faults_of_text(row)
@@ -359,7 +369,31 @@ def _faults_of_work(row: Row, seen: Mapping[str, int]) -> Iterator[Problem]:
         yield Problem(row.number, "customer", "must be the customer's id, not a list or an object.")
     elif len(_text(customer)) > MAX_ID:
         yield Problem(row.number, "customer", f"has {len(_text(customer)):,} characters; {MAX_ID} are allowed.")
+    try:
+        _due(row)
+    except ValueError as fault:
+        yield Problem(row.number, "due", str(fault))
     yield from _faults_of_values(row)
+
+
+def _due(row: Row) -> datetime | None:
+    """Read when the case is due. Raises ValueError with the sentence that the row's owner reads."""
+    given = row.values.get("due")
+    text = given.strip() if isinstance(given, str) else ""
+    if given is None or (not text and isinstance(given, str)):
+        return None
+    try:
+        due = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"“{_short(_text(given))}” is no time. {_DUE_FORM}") from None
+    if due.utcoffset() is None:
+        raise ValueError(f"“{_short(text)}” names no time zone. {_DUE_FORM}")
+    if due.year not in DUE_YEARS:
+        raise ValueError(f"“{_short(text)}” is not in the years {DUE_YEARS[0]} to {DUE_YEARS[-1]}.")
+    return due
+
+
+_DUE_FORM = "Write it as 2027-05-04T16:00+02:00, or with Z for UTC."
 
 
 def _faults_of_text(row: Row) -> Iterator[Problem]:

@@ -8,17 +8,27 @@ NOT_SURE: Final = "not_sure"
 OUT_OF_SCOPE: Final = "out_of_scope"
 NOT_FOUND: Final = "not_found"
 REFUSED: Final = "refused"
+ANSWERED: Final = "answered"
 EXPIRED: Final = "expired"
+TOO_LATE: Final = "too_late"
 STALE: Final = "stale"
 TECHNICAL: Final = "technical"
+ADVISED: Final = "advised"
+
+ADVICE: Final = "advice"
+"""What `outcome` is told of a proposal that was only recorded: nobody decided it, and a person acts."""
+LAPSED: Final = "lapsed"
+"""What `outcome` is told of a proposal that expired although it was approved: somebody did answer."""
 
 HAND_OVER_TOOL: Final = "hand_over"
 _MODEL_MAY_SAY: Final = frozenset({NOT_SURE, OUT_OF_SCOPE, NOT_FOUND})
 _REASON_BY_STATE: Final[Mapping[str, str]] = {
     "rejected": REFUSED,
-    "answered": REFUSED,
+    "answered": ANSWERED,
     "withdrawn": REFUSED,
     "expired": EXPIRED,
+    LAPSED: TOO_LATE,
+    ADVICE: ADVISED,
     "stale": STALE,
     "failed": TECHNICAL,
 }
@@ -72,7 +82,7 @@ class TraceStep:
 
 def outcome(thread: Sequence[Said], states: Mapping[str, str]) -> Outcome:
     """
-    Say how a thread without open questions ended. `states` holds the proposal's state by tool call.
+    Say how a thread without open questions ended. `states` holds the proposal's state by tool call, or LAPSED or ADVICE.
 
     A write that succeeded wins over everything said before it; a thread that ends without any act is "not sure".
     """

@@ -2,12 +2,11 @@
 
 import re
 
+from apps.runs.domain.limits import MAX_REPLY
 from apps.runs.domain.nearest import Answer
 
 NEAR_ENOUGH = 0.45
 """From this similarity a past reply answers the new case too; below it would promise things about another problem."""
-LONGEST = 2_000
-"""Characters of a reply; the action's schema refuses more."""
 NAME = "{name}"
 """Where a stored reply takes the customer's name."""
 
@@ -29,7 +28,7 @@ def draft(answer: Answer, *, queue_name: str, customer_name: str) -> str:
 def fill(words: str, customer_name: str) -> str:
     """Put the customer's name where the reply takes it; without a name the greeting stands alone."""
     name = " ".join(customer_name.split())[:80].strip()
-    return (words.replace(NAME, name) if name else words.replace(f" {NAME}", "").replace(NAME, ""))[:LONGEST]
+    return (words.replace(NAME, name) if name else words.replace(f" {NAME}", "").replace(NAME, ""))[:MAX_REPLY]
 
 
 def template_of(reply: str, customer_name: str = "") -> str:
@@ -39,7 +38,7 @@ def template_of(reply: str, customer_name: str = "") -> str:
         reply = reply.replace(name, NAME)
         first = name.split()[0]
         reply = re.sub(rf"\b{re.escape(first)}\b", NAME, reply)
-    return _GREETING.sub(rf"\1 {NAME}\3", reply, count=1)[:LONGEST]
+    return _GREETING.sub(rf"\1 {NAME}\3", reply, count=1)[:MAX_REPLY]
 
 
 _PLAIN = (

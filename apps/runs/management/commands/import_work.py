@@ -21,6 +21,11 @@ class Command(BaseCommand):
             "--part", action="append", default=[], help='of a file {"part": [[text, label], …]}; may repeat'
         )
         parser.add_argument("--labels", type=Path, help='{"queue": ["label", …]}: which queue a label means')
+        parser.add_argument(
+            "--open-tickets",
+            action="store_true",
+            help="open the tickets that the agent's system does not know yet; without it their cases end with a person",
+        )
         parser.add_argument("--dry-run", action="store_true", help="check everything and store nothing")
         parser.add_argument(
             "--unlimited", action="store_true", help="lift the agent's limits of pace and open questions"
@@ -39,8 +44,9 @@ class Command(BaseCommand):
                 actor="system",
                 parts=options["part"],
                 labels=bytes_of(options["labels"]) if options["labels"] else None,
+                open_tickets=options["open_tickets"],
                 dry_run=options["dry_run"],
-                progress=bar(self.stderr, "Importing"),
+                progress=bar(self.stderr, "Checking" if options["dry_run"] else "Importing"),
             )
         except Unreadable as refusal:
             raise CommandError(f"{refusal} Nothing was imported.") from refusal

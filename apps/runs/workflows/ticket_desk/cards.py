@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from apps.runs.domain.limits import MAX_REPLY
 from apps.runs.domain.workflow import Ask, Evidence
 from apps.runs.workflows.ticket_desk.scope import priorities_of, queues_of
 
@@ -19,6 +20,8 @@ ROUTED: Final = "routed"
 CONFIDENCE: Final = "confidence"
 """Said by the model about its call; not a part of the action, so not in its digest."""
 NEAREST_SHOWN: Final = 3
+SUBJECT: Final = 120
+"""Characters of a new ticket's subject; the text has it all."""
 _FACTS: Final = ("name", "plan", "site", "seats", "devices", "contact", "note")
 
 
@@ -29,6 +32,15 @@ def opening(case: str) -> str:
 
 def target(connector_key: str, case: str) -> str:
     return f"{connector_key}:{COLLECTION}/{case}"
+
+
+def new_record(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The ticket that is opened for a row of an imported file. Queue and priority are for the agent to propose."""
+    text = str(payload.get("text") or "")
+    subject = str(payload.get("subject") or "") or text.strip().partition("\n")[0]
+    customer = payload.get("customer")
+    ticket = {"subject": " ".join(subject.split())[:SUBJECT], "text": text}
+    return ticket if customer in (None, "") else {**ticket, "customer": str(customer)}
 
 
 def changes(queue: str, priority: str, reply: str) -> dict[str, Any]:
@@ -89,7 +101,7 @@ def action_types(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
                         "enum": [each["key"] for each in queues_of(settings)],
                     },
                     "priority": {"title": "Priority", "type": "string", "enum": list(priorities_of(settings))},
-                    "reply": {"title": "Reply", "type": "string", "maxLength": 4000},
+                    "reply": {"title": "Reply", "type": "string", "maxLength": MAX_REPLY},
                 },
                 "required": ["ticket", "queue", "priority", "reply"],
                 "additionalProperties": False,

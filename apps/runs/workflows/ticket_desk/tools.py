@@ -7,6 +7,7 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.prebuilt.tool_node import ToolRuntime
 
 from apps.connectors import client, errors
+from apps.connectors.domain.targets import is_record_id
 from apps.runs import execution
 from apps.runs.errors import HandOver
 from apps.runs.execution import RunContext
@@ -29,11 +30,14 @@ def read_ticket(ticket: str, runtime: ToolRuntime[RunContext]) -> str:
 @tool
 def look_up_customer(customer: str, runtime: ToolRuntime[RunContext]) -> str:
     """Look up the customer that the ticket names: plan, site, seats, devices and notes as JSON."""
-    key = runtime.context.connector_key
+    unknown = f"The desk knows no customer {customer}. Go on without."
+    # People write names where an id belongs; that is no failure of the run.
+    if not is_record_id(customer):
+        return unknown
     try:
-        record = client.read(f"{key}:{cards.CUSTOMERS}/{customer}")
+        record = client.read(f"{runtime.context.connector_key}:{cards.CUSTOMERS}/{customer}")
     except errors.NotFound:
-        return f"The desk knows no customer {customer}. Go on without."
+        return unknown
     return json.dumps(record.fields, ensure_ascii=False)
 
 
