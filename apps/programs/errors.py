@@ -5,9 +5,15 @@ class ProgramError(Exception):
 
 
 class NotYours(ProgramError):
-    """The person may not do this here."""
+    """The person may not answer for this gate. The other fields are for the audit log."""
 
     status = 403
+    right = "gates.sign"
+
+    def __init__(self, sentence: str, *, subject: str, team_id: int) -> None:
+        self.subject = subject
+        self.team_id = team_id
+        super().__init__(sentence)
 
 
 class NotReady(ProgramError):

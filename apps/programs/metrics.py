@@ -1,11 +1,12 @@
 """The numbers behind computed gates, read from the rows that people and agents made. A metric without a reader is unknown."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Max, Q, QuerySet
 
 from apps.agents.models import ActionType
 from apps.approvals.models import Decision, Proposal, State
@@ -13,7 +14,7 @@ from apps.connectors.models import ActionExecution
 from apps.oncall.models import Position
 from apps.programs.domain.catalogue import Tier, bar_for
 from apps.programs.domain.criteria import Reading, failure_rate_reading, plain_reading
-from apps.programs.domain.states import SATISFIED, Verdict
+from apps.programs.domain.states import SATISFIED, Kind, Verdict
 from apps.programs.models import Gate
 from apps.slo.models import SliHour
 from apps.slo.queries import budgets_by_agent
@@ -22,12 +23,16 @@ Criterion = Mapping[str, Any]
 Reader = Callable[[Gate, Criterion, datetime], Reading]
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS)
+# What `per` of a criterion groups decisions by; the bar is that of the action type's class either way.
+_GROUPS: Final[Mapping[str, str]] = {
+    "risk_class": "proposal__action_type__risk_class",
+    "action_type": "proposal__action_type__key",
+}
 
 
 def read_gate(gate: Gate, *, at: datetime) -> Reading:
     """Evaluate a gate's criterion and all that is listed with it; the worst verdict counts."""
-    criterion = gate.criterion or {}
-    readings = [_read(gate, part, at) for part in (criterion, *criterion.get("also", ()))]
+    readings = [_read(gate, part, at) for part in _parts(gate)]
     worst = min(readings, key=lambda reading: _WORST_FIRST.index(reading.verdict))
     if len(readings) == 1:
         return worst
@@ -35,9 +40,14 @@ def read_gate(gate: Gate, *, at: datetime) -> Reading:
     return Reading(worst.verdict, text[:300], worst.cases, worst.failures, worst.value, worst.bound)
 
 
-def connected_metrics() -> frozenset[str]:
-    """Return the metrics that have a reader."""
-    return frozenset(_READERS)
+def is_measured(gate: Gate) -> bool:
+    """Say whether every number that a gate asks for has a reader; without one it stays unknown, and that is not pass."""
+    return all(part["metric"] in _READERS for part in _parts(gate))
+
+
+def _parts(gate: Gate) -> tuple[Criterion, ...]:
+    criterion: Criterion = gate.criterion or {}
+    return (criterion, *criterion.get("also", ()))
 
 
 def _read(gate: Gate, criterion: Criterion, at: datetime) -> Reading:
@@ -56,8 +66,11 @@ def _fewest(gate: Gate, criterion: Criterion) -> int:
     return int(fewest[gate.program.tier] if isinstance(fewest, Mapping) else fewest)
 
 
-def _since(criterion: Criterion, at: datetime) -> datetime:
-    return at - timedelta(days=criterion.get("window_days", 28))
+def _since(gate: Gate, criterion: Criterion, at: datetime) -> datetime:
+    """Return where the window begins. After a re-attest event later data only: the earlier is about another agent."""
+    begins = at - timedelta(days=criterion.get("window_days", 28))
+    reopened = gate.events.filter(kind=Kind.REOPENED, payload__has_key="re_attest").aggregate(at=Max("at"))["at"]
+    return max(begins, reopened) if reopened else begins
 
 
 def _words(metric: str) -> str:
@@ -74,32 +87,48 @@ def _unclassed_actions(gate: Gate, criterion: Criterion, _: datetime) -> Reading
     return _plain(gate, criterion, count["unclassed"] if count["all"] else None)
 
 
+def _live_decisions(gate: Gate, criterion: Criterion, at: datetime) -> QuerySet[Decision]:
+    """What people decided for good about real proposals: no drill, no advice, nothing taken back.
+
+    A demo's agents are judged by their generated past, as their budgets are; no other agent has generated rows.
+    """
+    return Decision.objects.filter(
+        proposal__agent_version__agent=gate.program.agent_id,
+        proposal__kind=Proposal.Kind.LIVE,
+        by_kind=Decision.By.PERSON,
+        final=True,
+        voided_at__isnull=True,
+        decided_at__gt=_since(gate, criterion, at),
+    )
+
+
 def _unedited_approvals(gate: Gate, criterion: Criterion, at: datetime) -> Reading:
-    """Share of a person's decisions that approved unchanged, per risk class; every class in use must pass."""
+    """Share of decisions that approved unchanged, per risk class or per action type at its class's bar (rule 4).
+
+    Each class or type in use must pass; one without a bar is skipped. The agent's owner and the version's author do not
+    vouch for it (rule 16): what only they decided is in use and has no case yet.
+    """
+    counted = ~Q(actor=F("proposal__agent_version__agent__owner")) & ~Q(actor=F("proposal__agent_version__author"))
     rows = (
-        Decision.objects.filter(
-            proposal__agent_version__agent=gate.program.agent_id,
-            proposal__kind=Proposal.Kind.LIVE,
-            by_kind=Decision.By.PERSON,
-            final=True,
-            voided_at__isnull=True,
-            decided_at__gt=_since(criterion, at),
-            verdict__in=[Decision.Verdict.APPROVE, Decision.Verdict.EDIT, Decision.Verdict.REJECT],
+        _live_decisions(gate, criterion, at)
+        .filter(verdict__in=[Decision.Verdict.APPROVE, Decision.Verdict.EDIT, Decision.Verdict.REJECT])
+        .values(group=F(_GROUPS[criterion["per"]]), risk=F("proposal__action_type__risk_class"))
+        .annotate(
+            cases=Count("pk", filter=counted), good=Count("pk", filter=counted & Q(verdict=Decision.Verdict.APPROVE))
         )
-        .exclude(actor=F("proposal__agent_version__agent__owner"))
-        .values("proposal__risk_class")
-        .annotate(cases=Count("pk"), good=Count("pk", filter=Q(verdict=Decision.Verdict.APPROVE)))
+        .order_by("group")
     )
     readings = []
     for row in rows:
-        risk = row["proposal__risk_class"]
-        bar, fewest = criterion["value"].get(risk), criterion["min_n"].get(risk, 0)
+        bar, fewest = criterion["value"].get(row["risk"]), criterion["min_n"].get(row["risk"], 0)
         if bar is not None:
             # From the decimal text: 1 - 0.9 in floats is not 0.1.
             allowed = float(1 - Decimal(str(bar)))
-            readings.append(failure_rate_reading(row["cases"] - row["good"], row["cases"], bar=allowed, fewest=fewest))
+            reading = failure_rate_reading(row["cases"] - row["good"], row["cases"], bar=allowed, fewest=fewest)
+            name = f"{row['risk'].capitalize()} risk" if row["group"] == row["risk"] else row["group"]
+            readings.append(replace(reading, text=f"{name}: {reading.text}"))
     if not readings:
-        return Reading(Verdict.UNKNOWN, "No decision of a person yet.")
+        return Reading(Verdict.UNKNOWN, "No decision of a person that counts here yet.")
     return min(readings, key=lambda reading: _WORST_FIRST.index(reading.verdict))
 
 
@@ -107,12 +136,7 @@ def _decision_minutes(gate: Gate, criterion: Criterion, at: datetime) -> Reading
     """The time from question to answer that nine of ten decisions kept to."""
     times = sorted(
         (decided - created).total_seconds() / 60
-        for created, decided in Decision.objects.filter(
-            proposal__agent_version__agent=gate.program.agent_id,
-            by_kind=Decision.By.PERSON,
-            final=True,
-            decided_at__gt=_since(criterion, at),
-        ).values_list("proposal__created_at", "decided_at")
+        for created, decided in _live_decisions(gate, criterion, at).values_list("proposal__created_at", "decided_at")
     )
     fewest = _fewest(gate, criterion)
     if len(times) < fewest:
@@ -123,7 +147,7 @@ def _decision_minutes(gate: Gate, criterion: Criterion, at: datetime) -> Reading
 
 def _expired_share(gate: Gate, criterion: Criterion, at: datetime) -> Reading:
     closed = Proposal.objects.filter(
-        agent_version__agent=gate.program.agent_id, kind=Proposal.Kind.LIVE, closed_at__gt=_since(criterion, at)
+        agent_version__agent=gate.program.agent_id, kind=Proposal.Kind.LIVE, closed_at__gt=_since(gate, criterion, at)
     ).aggregate(all=Count("pk"), expired=Count("pk", filter=Q(state=State.EXPIRED)))
     return _plain(gate, criterion, closed["expired"] / closed["all"] if closed["all"] else None)
 
@@ -144,7 +168,7 @@ def _days_of_slo_data(gate: Gate, criterion: Criterion, at: datetime) -> Reading
 def _full_records(gate: Gate, criterion: Criterion, at: datetime) -> Reading:
     """Share of writes whose record says what was sent, on which decision, by whom, and how it ended."""
     rows = ActionExecution.objects.filter(
-        agent_id_value=gate.program.agent_id, started_at__gt=_since(criterion, at)
+        agent_id_value=gate.program.agent_id, started_at__gt=_since(gate, criterion, at)
     ).aggregate(
         all=Count("pk"),
         full=Count(
@@ -168,6 +192,11 @@ def _other_gates_open(gate: Gate, criterion: Criterion, _: datetime) -> Reading:
     count = (
         gate.program.gates.filter(transition=gate.transition).exclude(pk=gate.pk).exclude(state__in=SATISFIED).count()
     )
+    if count:
+        # Nobody failed anything: the last gate of a transition only waits, and must not read as refused until then.
+        return Reading(
+            Verdict.UNKNOWN, f"Waits on {count} other gate{'s' if count > 1 else ''} of this transition.", value=count
+        )
     return _plain(gate, criterion, count)
 
 

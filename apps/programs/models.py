@@ -1,3 +1,4 @@
+import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -8,6 +9,11 @@ from apps.agents.models import Agent
 from apps.programs.domain.states import Kind, State
 
 
+def _never_changes() -> pgtrigger.Trigger:
+    """Guard rows that tell what was: neither changed nor deleted, by nobody, not even beside our own verbs."""
+    return pgtrigger.Protect(name="what_was_never_changes", operation=pgtrigger.Update | pgtrigger.Delete)
+
+
 class Catalogue(models.Model):
     """One immutable version of the launch gates. A program pins one."""
 
@@ -15,6 +21,9 @@ class Catalogue(models.Model):
     body = models.JSONField()
     sha256 = models.CharField(max_length=64)
     loaded_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        triggers = [_never_changes()]
 
     def __str__(self) -> str:
         return f"Gate catalogue v{self.version}"
@@ -50,6 +59,9 @@ class Program(models.Model):
     regulatory_class = models.CharField(max_length=14, choices=RegulatoryClass, default=RegulatoryClass.UNKNOWN)
     state = models.CharField(max_length=8, choices=Status, default=Status.ACTIVE)
     time_zone = models.CharField(max_length=64, default="UTC")
+    seen = models.JSONField(
+        default=dict, db_comment="The agent as it was when its gates were last looked at; domain/attesting.py compares."
+    )
 
     class Meta:
         constraints = [
@@ -97,6 +109,11 @@ class Gate(models.Model):
     def __str__(self) -> str:
         return f"{self.key} {self.name}"
 
+    @property
+    def catalogue_key(self) -> str:
+        """The gate's key in the catalogue; a gate made for each integration carries the integration's key too."""
+        return self.key.partition(":")[0]
+
 
 class Dependency(models.Model):
     """`gate` waits on `needs`, finish to start."""
@@ -129,6 +146,7 @@ class GateEvent(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["gate", "id"], name="events_of_a_gate")]
+        triggers = [_never_changes()]
 
     def __str__(self) -> str:
         return f"{self.gate.key} {self.kind}"
@@ -168,6 +186,7 @@ class Evidence(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["gate", "item", "version"], name="one_evidence_per_version")]
+        triggers = [_never_changes()]
 
     def __str__(self) -> str:
         return self.name
@@ -182,7 +201,13 @@ class SignOff(models.Model):
 
     gate = models.ForeignKey(Gate, on_delete=models.CASCADE, related_name="sign_offs")
     round = models.PositiveIntegerField()
-    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_comment="Null: a change of the agent asks again (rule 10), not a person.",
+    )
     requested_at = models.DateTimeField()
     signer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
@@ -200,6 +225,15 @@ class SignOff(models.Model):
             models.CheckConstraint(
                 condition=Q(signer__isnull=True) | ~Q(signer=F("requester")), name="nobody_signs_what_they_asked"
             ),
+        ]
+        triggers = [
+            pgtrigger.ReadOnly(
+                name="only_the_answer_is_added", exclude=["signer", "decided_at", "outcome", "reason", "frozen"]
+            ),
+            pgtrigger.Protect(
+                name="an_answer_is_given_once", operation=pgtrigger.Update, condition=~pgtrigger.Q(old__outcome="")
+            ),
+            pgtrigger.Protect(name="a_round_stays", operation=pgtrigger.Delete),
         ]
 
     def __str__(self) -> str:

@@ -5,19 +5,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Q, QuerySet
 from django.http import Http404
 
+from apps.accounts.access import Forbidden, Hidden, ensure
 from apps.accounts.models import Role, User
 from apps.accounts.queries import team_ids_with
 from apps.agents.models import Agent, AutonomyLevel, Level, Stage, StageEvent
 from apps.approvals.models import Decision
 from apps.audit.clock import clock
 from apps.programs.domain.catalogue import TRANSITIONS
+from apps.programs.domain.criteria import Reading
 from apps.programs.domain.graph import Edge
 from apps.programs.domain.sentence import Node, blocked_sentence, longest_chain, ready_sentence
-from apps.programs.domain.states import SATISFIED, State, Verdict
-from apps.programs.models import Dependency, Evidence, Gate, GateEvent, Program, SignOff
+from apps.programs.domain.states import SATISFIED, Kind, State, Verdict
+from apps.programs.metrics import is_measured, read_gate
+from apps.programs.models import Dependency, Evidence, Gate, GateEvent, GateReading, Program, SignOff
 from apps.runs.models import Run
 from apps.slo.queries import Line, budgets_by_agent
 
@@ -62,10 +65,58 @@ def _signing_teams(user: User) -> frozenset[int]:
     return team_ids_with(user, "gates.sign")
 
 
-def visible_programs(user: User) -> list[Program]:
-    """Programs of the person's teams, and those in which one of their teams owns a gate: 1 query."""
+def may_change(user: User, program: Program) -> bool:
+    """Tell whether the person works on the program's gates: program managers do, and agent owners for their own agents.
+
+    The teams that own gates judge what they are given: they sign or refuse.
+    """
+    teams = team_ids_with(user, "programs.plan")
+    if program.agent.owner_id == user.pk:
+        teams |= team_ids_with(user, "programs.submit")
+    return program.home_team_id in teams
+
+
+def ensure_may_change(user: User, program: Program) -> None:
+    """Raise Forbidden unless the person works on the program's gates; tell an owner of other agents whose it is."""
+    ensure(user, "programs.submit", program.home_team_id)
+    if not may_change(user, program):
+        owner = program.agent.owner
+        why = f"{program.agent} belongs to {owner}, and only its owner or a program manager may do this."
+        raise Forbidden("programs.submit", program.home_team_id, why=f"{why} Nothing was changed.", ask=f"Ask {owner}.")
+
+
+def why_not_this_person(user: User, gate: Gate, *, requester_id: int | None, evidence: Iterable[Evidence]) -> str:
+    """Say why a person can answer neither way for a gate, or nothing if they can (rule 17)."""
+    if not may_sign(user, gate):
+        return f"Only {gate.team} signs {gate.key}."
+    if requester_id == user.pk:
+        return "You submitted this; someone else of the team must sign."
+    if any(each.uploaded_by_id == user.pk for each in evidence):
+        return "You uploaded evidence for this; someone else of the team must sign."
+    return ""
+
+
+def needs_number(gate: Gate, reading: Reading) -> str:
+    """Say that a signature alone does not pass a hybrid gate."""
+    return f"{gate.key} also needs its number: {reading.text}"
+
+
+def missing_evidence(gate: Gate, newest: Iterable[Evidence]) -> str:
+    """Name the items that nothing shows yet: neither submitted nor signed without them."""
+    given = {each.item for each in newest}
+    missing = [text for position, text in enumerate(gate.evidence_items) if position not in given]
+    return f"Evidence is missing: {'; '.join(missing)}" if missing else ""
+
+
+def newest_evidence(gate: Gate) -> list[Evidence]:  # 1 query
+    """Return the version of each item that counts."""
+    return list(gate.evidence.select_related("uploaded_by").order_by("item", "-version").distinct("item"))
+
+
+def visible_programs(user: User) -> QuerySet[Program]:  # 1 query
+    """Programs of the person's teams, and those in which one of their teams owns a gate."""
     teams = team_ids_with(user, "programs.view")
-    return list(
+    return (
         Program.objects.filter(Q(home_team__in=teams) | Q(gates__team__in=teams))
         .distinct()
         .select_related("agent__owner", "home_team", "catalogue")
@@ -74,31 +125,35 @@ def visible_programs(user: User) -> list[Program]:
 
 
 def program_or_404(user: User, pk: int) -> Program:
-    """Return a program that the person may see."""
-    found = next((program for program in visible_programs(user) if program.pk == pk), None)
+    """Return a program that the person may see. Raises Hidden (404) where it exists for others."""
+    found = visible_programs(user).filter(pk=pk).first()
+    if found is None and Program.objects.filter(pk=pk).exists():
+        raise Hidden("programs.view", f"program:{pk}")
     if found is None:
         raise Http404("Not found")
     return found
 
 
 def gate_or_404(user: User, pk: int) -> Gate:
-    """Return a gate of a program that the person may see."""
-    gate = (
-        Gate.objects.select_related("team", "owner", "program__agent", "program__catalogue", "program__home_team")
-        .filter(pk=pk)
-        .first()
-    )
+    """Return a gate of a program that the person may see. Raises Hidden (404) where it exists for others."""
+    gate = Gate.objects.select_related("team", "owner").filter(pk=pk).first()
     if gate is None:
         raise Http404("Not found")
-    program_or_404(user, gate.program_id)
+    program = visible_programs(user).filter(pk=gate.program_id).first()
+    if program is None:
+        raise Hidden("programs.view", f"gate:{pk}")
+    gate.program = program
     return gate
 
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
+    """One gate in a list. Where `is_measured` is false nothing of ours reads its number yet, so it cannot pass."""
+
     gate: Gate
     waits_on: tuple[Gate, ...]
     is_mine: bool
+    is_measured: bool
 
     @property
     def status(self) -> str:
@@ -151,7 +206,13 @@ class ProgramPage:
     columns: tuple[Column, ...]
     chain: tuple[GateRow, ...]
     may_plan: bool
+    may_change: bool
     may_advance: bool
+
+
+def transitions_made(agent: Agent) -> tuple[str, ...]:
+    """Return the transitions that lie behind the agent's stage; none for a retired agent."""
+    return TRANSITIONS[: STAGE_ORDER.index(Stage(agent.stage))] if agent.stage != Stage.RETIRED else ()
 
 
 def next_transition(agent: Agent) -> str | None:
@@ -204,15 +265,25 @@ def program_page(user: User, pk: int) -> ProgramPage:  # 5 queries
     for edge in edges:
         if by_key[edge.needs].state not in SATISFIED:
             waits[edge.gate].append(by_key[edge.needs])
-    rows = {gate.key: GateRow(gate, tuple(waits[gate.key]), gate.team_id in signing) for gate in gates}
+    rows = {gate.key: _row(gate, waits[gate.key], signing) for gate in gates}
     columns = tuple(
         Column(name, TRANSITION_NAMES[name], tuple(row for row in rows.values() if row.gate.transition == name))
         for name in TRANSITIONS
     )
     may_plan = program.home_team_id in team_ids_with(user, "programs.plan")
     return ProgramPage(
-        program, answer, columns, tuple(rows[key] for key in answer.chain), may_plan, may_plan and answer.is_ready
+        program=program,
+        readiness=answer,
+        columns=columns,
+        chain=tuple(rows[key] for key in answer.chain),
+        may_plan=may_plan,
+        may_change=may_change(user, program),
+        may_advance=may_plan and answer.is_ready,
     )
+
+
+def _row(gate: Gate, waits_on: Iterable[Gate], signing: frozenset[int]) -> GateRow:
+    return GateRow(gate, tuple(waits_on), gate.team_id in signing, gate.mode == "manual" or is_measured(gate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,42 +325,42 @@ class GatePage:
     rounds: tuple[SignOff, ...]
     events: tuple[GateEvent, ...]
     blocks: tuple[Gate, ...]
-    reading: object | None
+    reading: GateReading | None
     may_submit: bool
+    may_refuse: bool
     may_sign: bool
     cannot_sign_because: str
     signers: tuple[User, ...]
 
 
-def gate_page(user: User, pk: int) -> GatePage:  # about 9 queries
-    """Everything the page of one gate shows."""
+def gate_page(user: User, pk: int, *, at: datetime | None = None) -> GatePage:  # 9 queries, more to read a number
+    """Everything the page of one gate shows. What waits for a signature has its number read at this moment."""
     gate = gate_or_404(user, pk)
-    waits_on = tuple(
-        edge.needs for edge in gate.waits_on.select_related("needs__team") if edge.needs.state not in SATISFIED
-    )
-    row = GateRow(gate, waits_on, gate.team_id in _signing_teams(user))
-    newest = {
-        each.item: each
-        for each in gate.evidence.select_related("uploaded_by").order_by("item", "-version").distinct("item")
-    }
+    waits_on = [edge.needs for edge in gate.waits_on.select_related("needs__team") if edge.needs.state not in SATISFIED]
+    row = _row(gate, waits_on, _signing_teams(user))
+    newest = {each.item: each for each in newest_evidence(gate)}
     items = tuple(
         EvidenceItem(position, text, newest.get(position)) for position, text in enumerate(gate.evidence_items)
     )
     rounds = tuple(gate.sign_offs.select_related("requester", "signer").order_by("-round"))
+    events = tuple(gate.events.order_by("-pk")[:20])
     reading = gate.readings.order_by("-at", "-pk").first()
-    obstacle = _cannot_sign(user, gate, rounds, newest.values(), row)
-    home = gate.program.home_team_id
+    waits = gate.state == State.SUBMITTED
+    requester = rounds[0].requester_id if rounds else None
+    person = why_not_this_person(user, gate, requester_id=requester, evidence=newest.values()) if waits else ""
+    obstacle = person or (_cannot_pass(row, newest.values(), at=at or clock()) if waits else "")
     return GatePage(
         row=row,
-        why=_why(row, reading.text if reading else "", reading.verdict if reading else ""),
+        why=_why(row, reading, events),
         evidence=items,
         rounds=rounds,
-        events=tuple(gate.events.order_by("-pk")[:20]),
+        events=events,
         blocks=tuple(edge.gate for edge in gate.blocks.select_related("gate__team")),
         reading=reading,
-        may_submit=gate.mode != "automatic" and (home in team_ids_with(user, "programs.submit") or row.is_mine),
-        may_sign=gate.state == State.SUBMITTED and not obstacle,
-        cannot_sign_because=obstacle if gate.state == State.SUBMITTED else "",
+        may_submit=gate.mode != "automatic" and may_change(user, gate.program),
+        may_refuse=waits and not person,
+        may_sign=waits and not obstacle,
+        cannot_sign_because=obstacle,
         signers=tuple(
             User.objects.filter(is_active=True, memberships__team=gate.team_id)
             .exclude(memberships__role__in=CANNOT_SIGN)
@@ -298,27 +369,38 @@ def gate_page(user: User, pk: int) -> GatePage:  # about 9 queries
     )
 
 
-def _cannot_sign(user: User, gate: Gate, rounds: Sequence[SignOff], newest: Iterable[Evidence], row: GateRow) -> str:
-    if not row.is_mine:
-        return f"Only {gate.team} signs {gate.key}."
-    if rounds and rounds[0].requester_id == user.pk:
-        return "You submitted this; someone else of the team must sign."
-    if any(each.uploaded_by_id == user.pk for each in newest):
-        return "You uploaded evidence for this; someone else of the team must sign."
+def _cannot_pass(row: GateRow, newest: Iterable[Evidence], *, at: datetime) -> str:
+    """Say why even the right person's signature would be refused now: for want of evidence, an earlier gate or its number."""
+    gate = row.gate
+    missing = missing_evidence(gate, newest)
+    if missing:
+        return missing
+    names = _named(row.waits_on)
+    if gate.after_stage and gate.after_stage not in transitions_made(gate.program.agent):
+        names.append(f"the transition {gate.after_stage}")
+    if names:
+        return f"{gate.key} cannot pass while it waits on {', '.join(names)}."
+    if gate.mode == "hybrid":
+        reading = read_gate(gate, at=at)
+        return "" if reading.verdict is Verdict.PASS else needs_number(gate, reading)
     return ""
 
 
-def _why(row: GateRow, reading: str, verdict: str) -> str:
+def _named(gates: Iterable[Gate]) -> list[str]:
+    return [f"{each.key} {each.name} ({each.team})" for each in gates]
+
+
+def _why(row: GateRow, reading: GateReading | None, events: Sequence[GateEvent]) -> str:
     gate, state = row.gate, State(row.gate.state)
     if state is State.WAITING_ON and row.waits_on:
-        return "Waits on " + ", ".join(f"{each.key} {each.name} ({each.team})" for each in row.waits_on) + "."
+        return f"Waits on {', '.join(_named(row.waits_on))}."
     if state is State.WAITING_ON:
         return f"Needs data from after the transition {gate.after_stage}."
     if state is State.SUBMITTED:
-        return f"{gate.team} has the evidence and has not signed yet."
+        return f"{_reopened(gate, events)}{gate.team} has the evidence and has not signed yet."
     if gate.mode == "automatic" and not row.is_satisfied:
-        return reading or "Computed from records; nothing has been measured yet."
-    if state is State.PASSED and gate.mode != "manual" and verdict == Verdict.UNKNOWN:
+        return _reopened(gate, events) + (reading.text if reading else "Computed from records; nothing read so far.")
+    if state is State.PASSED and gate.mode != "manual" and reading and reading.verdict == Verdict.UNKNOWN:
         return "It passed, and the pass still holds; the newest reading is not enough to say more."
     return {
         State.PASSED: "All it asks for is shown.",
@@ -326,6 +408,13 @@ def _why(row: GateRow, reading: str, verdict: str) -> str:
         State.EXPIRED: "Its last pass is too old; it must be shown again.",
         State.IN_PROGRESS: "Someone works on it; it has not been submitted.",
     }.get(state, "Nobody has started it.")
+
+
+def _reopened(gate: Gate, events: Sequence[GateEvent]) -> str:
+    """Say why a gate that had passed is open again, if nothing has come of it since."""
+    turns = {Kind.REOPENED, Kind.READING if gate.mode == "automatic" else Kind.SUBMITTED}
+    last = next((each for each in events if each.kind in turns), None)
+    return f"Open again. {last.payload.get('reason', '')} " if last and last.kind == Kind.REOPENED else ""
 
 
 @dataclass(frozen=True, slots=True)

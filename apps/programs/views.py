@@ -1,4 +1,5 @@
-from typing import Any
+from collections.abc import Callable
+from http import HTTPStatus
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -7,12 +8,14 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import ensure, object_or_404
+from apps.accounts.middleware import record_refusal
 from apps.accounts.queries import team_ids_with
 from apps.accounts.types import AuthenticatedRequest
 from apps.agents.models import Agent
-from apps.programs import actions, queries
+from apps.programs import queries
+from apps.programs.actions import gates, planning, readings, stages
 from apps.programs.charts import stage_figure
-from apps.programs.errors import ProgramError
+from apps.programs.errors import NotYours, ProgramError
 from apps.programs.forms import AnswerForm, EvidenceForm, ProgramForm
 
 
@@ -34,9 +37,14 @@ def new_program(request: AuthenticatedRequest) -> HttpResponse:
     ensure(request.user, "programs.plan")
     form = ProgramForm(request.POST or None, teams=team_ids_with(request.user, "programs.plan"))
     if request.method == "POST" and form.is_valid():
-        program = actions.open_program(actor=request.user, **form.cleaned_data)
-        return redirect("programs:program", program.pk)
-    return render(request, "programs/new.html", {"form": form}, status=422 if form.errors else 200)
+        try:
+            opened = planning.open_program(actor=request.user, **form.cleaned_data)
+        except ProgramError as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return redirect("programs:program", opened.pk)
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
+    return render(request, "programs/new.html", {"form": form}, status=status)
 
 
 @require_safe
@@ -50,7 +58,8 @@ def program(request: AuthenticatedRequest, pk: int) -> HttpResponse:
 def read_gates(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     """Read the numbers behind the computed gates now, rather than at the next round."""
     found = queries.program_or_404(request.user, pk)
-    changed = actions.evaluate_gates(found)
+    queries.ensure_may_change(request.user, found)
+    changed = readings.evaluate_gates(found)
     messages.success(
         request, f"Read all numbers: {changed} changed." if changed else "Read all numbers: nothing changed."
     )
@@ -63,7 +72,7 @@ def advance(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     found = queries.program_or_404(request.user, pk)
     ensure(request.user, "programs.plan", found.home_team_id)
     try:
-        event = actions.advance(found, transition=request.POST.get("transition", ""), actor=request.user)
+        event = stages.advance(found, transition=request.POST.get("transition", ""), actor=request.user)
     except ProgramError as refusal:
         messages.error(request, str(refusal))
     else:
@@ -81,8 +90,8 @@ def gate(request: AuthenticatedRequest, pk: int) -> HttpResponse:
 @login_required
 def start(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     found = queries.gate_or_404(request.user, pk)
-    _ensure_may_work_on(request, found)
-    actions.start_gate(found, actor=request.user)
+    queries.ensure_may_change(request.user, found.program)
+    gates.start_gate(found, actor=request.user)
     return redirect("programs:gate", pk)
 
 
@@ -90,12 +99,12 @@ def start(request: AuthenticatedRequest, pk: int) -> HttpResponse:
 @login_required
 def evidence(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     found = queries.gate_or_404(request.user, pk)
-    _ensure_may_work_on(request, found)
+    queries.ensure_may_change(request.user, found.program)
     form = EvidenceForm(request.POST)
     if not form.is_valid():
-        return _gate_page(request, pk, evidence_form=form, status=422)
+        return _gate_page(request, pk, evidence_form=form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return _answer(
-        request, pk, lambda: actions.add_evidence(found, actor=request.user, **form.cleaned_data), "Evidence added."
+        request, pk, lambda: gates.add_evidence(found, actor=request.user, **form.cleaned_data), "Evidence added."
     )
 
 
@@ -103,9 +112,9 @@ def evidence(request: AuthenticatedRequest, pk: int) -> HttpResponse:
 @login_required
 def submit(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     found = queries.gate_or_404(request.user, pk)
-    _ensure_may_work_on(request, found)
+    queries.ensure_may_change(request.user, found.program)
     return _answer(
-        request, pk, lambda: actions.submit_gate(found, actor=request.user), f"Submitted: {found.team} signs next."
+        request, pk, lambda: gates.submit_gate(found, actor=request.user), f"Submitted: {found.team} signs next."
     )
 
 
@@ -116,7 +125,7 @@ def sign(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     form = AnswerForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
     return _answer(
-        request, pk, lambda: actions.sign_gate(found, actor=request.user, reason=reason), f"{found.key} is signed."
+        request, pk, lambda: gates.sign_gate(found, actor=request.user, reason=reason), f"{found.key} is signed."
     )
 
 
@@ -127,7 +136,7 @@ def refuse(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     form = AnswerForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
     return _answer(
-        request, pk, lambda: actions.refuse_gate(found, actor=request.user, reason=reason), f"{found.key} is refused."
+        request, pk, lambda: gates.refuse_gate(found, actor=request.user, reason=reason), f"{found.key} is refused."
     )
 
 
@@ -153,16 +162,13 @@ def agent_panel(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     return render(request, "programs/_panel.html", {"row": rows[0] if rows else None})
 
 
-def _ensure_may_work_on(request: AuthenticatedRequest, found: Any) -> None:
-    """The program's team works on gates, and so does the team that owns the gate."""
-    if not queries.may_sign(request.user, found):
-        ensure(request.user, "programs.submit", found.program.home_team_id)
-
-
-def _answer(request: AuthenticatedRequest, pk: int, verb: Any, done: str) -> HttpResponse:
+def _answer(request: AuthenticatedRequest, pk: int, verb: Callable[[], object], done: str) -> HttpResponse:
     try:
         verb()
     except ProgramError as refusal:
+        # The page answers it, so the middleware that records failed authorisation does not see it.
+        if isinstance(refusal, NotYours):
+            record_refusal(request, refusal)
         return _gate_page(request, pk, refusal=str(refusal), status=refusal.status)
     messages.success(request, done)
     return redirect("programs:gate", pk)

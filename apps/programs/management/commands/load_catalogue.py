@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.programs.actions import SHIPPED, load_catalogue
+from apps.programs.actions.catalogue import SHIPPED, load_catalogue
 from apps.programs.domain.catalogue import CatalogueError
 
 
