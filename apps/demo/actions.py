@@ -1,8 +1,9 @@
 """Build the demo's company, once. Everything a person could also do is done by the same verbs that they would use."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from django.db import transaction
 from apps.accounts.models import Membership, Team, User
 from apps.agents import actions as agents
 from apps.agents import workflows
-from apps.agents.models import Agent, Stage, StageEvent
+from apps.agents.models import Agent, Stage
 from apps.approvals.actions.policies import publish_policy
 from apps.audit import actions as audit
 from apps.audit.clock import clock
@@ -21,11 +22,14 @@ from apps.connectors.models import Connector, Credential
 from apps.connectors.sealing import NoSealingKey, Sealed, unseal
 from apps.demo.company import AGENTS, CAST, COMPANY, DESK_TEAM, LIVE_AGENT, TEAMS, DemoAgent
 from apps.demo.desk.store import Store
-from apps.demo.history import PRECEDENTS, World, import_history
+from apps.demo.history import PRECEDENTS, World, import_history, tell_import
 from apps.oncall import actions as oncall
-from apps.programs import actions as programs
+from apps.programs.actions import planning, readings
+from apps.programs.actions.board import refresh_states
+from apps.programs.domain.graph import Edge, in_order
 from apps.programs.domain.states import Kind, Verdict
-from apps.programs.models import Evidence, Gate, GateEvent, SignOff
+from apps.programs.models import Dependency, Evidence, Gate, GateEvent, Program, SignOff
+from apps.programs.queries import newest_evidence
 from apps.runs.models import ImportJob, WorkItem
 from apps.runs.reading import import_bytes, learn_bytes
 from apps.slo import actions as slo
@@ -34,17 +38,32 @@ DATA: Final = Path(__file__).parent / "data"
 WORKFLOW: Final = "ticket_desk"
 LOOPBACK: Final = "127.0.0.0/8"
 TRANSITION_OF_STAGE: Final = {Stage.PILOT: "G1", Stage.PRODUCTION: "G2", Stage.SCALED: "G3"}
+# In the company's past evidence is so old when a signature is asked for, and the answer comes so long after.
+WRITING: Final = timedelta(hours=1)
+REVIEW: Final = timedelta(hours=2)
+# What waits for a signature today was asked for so long ago.
+SINCE_ASKED: Final = timedelta(days=1)
+# A pass is renewed when this share of its validity has run.
+RENEWED_AFTER: Final = 0.8
 
 
 def is_seeded() -> bool:
     return Agent.objects.filter(slug=LIVE_AGENT, is_demo=True).exists()
 
 
+class RealHouse(Exception):
+    """Real people or agents live in this database: the demo's cast, whom one click signs in, must not move in with them."""
+
+
 @transaction.atomic
 def seed(*, now: datetime | None = None) -> dict[str, int]:
-    """Make the company with its month of history, all or nothing; a second call does nothing and returns no counts."""
+    """Make the company with its month of history, all or nothing; a second call does nothing and returns no counts.
+
+    Raises RealHouse where somebody already works with real data.
+    """
     if is_seeded():
         return {}
+    _ensure_empty()
     at = now or clock()
     teams = _make_teams()
     people = _make_cast(teams)
@@ -57,6 +76,14 @@ def seed(*, now: datetime | None = None) -> dict[str, int]:
     slo.evaluate(at=at)
     audit.record("demo.seeded", subject="demo:company", actor="system", payload={"company": COMPANY, **totals})
     return totals
+
+
+def _ensure_empty() -> None:
+    if any(model.objects.filter(is_demo=False).exists() for model in (User, Agent, Connector)):
+        raise RealHouse(
+            "This database holds real people, systems or agents, so the demo company was not added. Nothing was changed. "
+            "Start with DEMO=0, or give the demo a folder of its own: make run VAR_DIR=.var-demo"
+        )
 
 
 def fill_desk(store: Path) -> int:
@@ -150,16 +177,8 @@ def _make_agent(
         workflow=WORKFLOW,
         connector_key=connector.key,
         actor=owner,
-        stage=spec.stages[-1][0],
+        stages=[(stage, at - timedelta(days=days)) for stage, days in spec.stages],
         is_demo=True,
-    )
-    # The registration told of today; the demo's stages began in the past.
-    StageEvent.objects.filter(agent=agent).delete()
-    StageEvent.objects.bulk_create(
-        StageEvent(
-            agent=agent, stage=stage, at=at - timedelta(days=days), reason="Demo data", actor="system", synthetic=True
-        )
-        for stage, days in spec.stages
     )
     workflow = workflows.workflow(WORKFLOW)
     if workflow is None:
@@ -172,66 +191,136 @@ def _make_agent(
     policy = publish_policy(action_type, actor=owner.actor, name=f"{spec.name}: a person decides")
     if spec.slug == LIVE_AGENT:
         learn_bytes(version, PRECEDENTS.read_bytes(), name=PRECEDENTS.name, actor=owner.actor)
-    _make_program(spec, agent, people, at=at)
+    program = _make_program(spec, agent, people, at=at)
     reviewers = [people["Rhea Moran"], people["Ruben Okoye"]]
-    if not spec.past.cases_a_day:
+    totals: dict[str, int] = {}
+    if spec.past.cases_a_day:
+        pilot = next(days for stage, days in spec.stages if stage == Stage.PILOT)
+        since = at - timedelta(days=pilot)
+        world = World(agent, version, action_type, policy, connector, reviewers, since)
+        totals = import_history(world, spec.past, now=at)
+    else:
         slo.ensure_objectives(agent)
-        return {}
-    return import_history(World(agent, version, action_type, policy, connector, reviewers), spec.past, now=at)
+    if program is not None:
+        readings.evaluate_gates(program, at=at)
+    tell_import(agent)
+    return totals
 
 
-def _make_program(spec: DemoAgent, agent: Agent, people: Mapping[str, User], *, at: datetime) -> None:
+def _make_program(spec: DemoAgent, agent: Agent, people: Mapping[str, User], *, at: datetime) -> Program | None:
     if not spec.program:
-        return
-    entered = at - timedelta(days=spec.stages[0][1])
-    program = programs.open_program(
-        agent, name=spec.program, tier="medium", actor=people["Tamsin Cole"], start_date=entered.date()
+        return None
+    begun = at - timedelta(days=spec.stages[0][1])
+    program = planning.open_program(
+        agent, name=spec.program, tier="medium", actor=people["Tamsin Cole"], start_date=begun.date()
     )
-    made = [TRANSITION_OF_STAGE[Stage(stage)] for stage, _ in spec.stages if stage in TRANSITION_OF_STAGE]
-    for gate in program.gates.select_related("team").order_by("pk"):
-        if gate.transition in made or gate.key in spec.gates_done:
-            _pass_gate(gate, people, at=at)
-        elif gate.key in spec.gates_submitted:
-            _submit_gate(gate, people, at=at)
-    programs.refresh_states(program, at=at)
-    programs.evaluate_gates(program, at=at)
-
-
-def _pass_gate(gate: Gate, people: Mapping[str, User], *, at: datetime) -> None:
-    passed_at = at - timedelta(days=gate.validity_days * 0.4)
-    until = passed_at.date() + timedelta(days=gate.validity_days)
-    if gate.mode != "manual":
-        _event(gate, Kind.READING, passed_at, verdict=Verdict.PASS, valid_until=until)
-    if gate.mode != "automatic":
-        sign_off = _submit_gate(gate, people, at=passed_at)
-        SignOff.objects.filter(pk=sign_off.pk).update(
-            signer=_signer(gate), outcome=SignOff.Outcome.SIGN, decided_at=passed_at, reason="Demo data"
-        )
-        _event(gate, Kind.SIGNED, passed_at, valid_until=until)
-
-
-def _submit_gate(gate: Gate, people: Mapping[str, User], *, at: datetime) -> SignOff:
+    gates = {gate.key: gate for gate in program.gates.select_related("team")}
+    edges = Dependency.objects.filter(gate__program=program).values_list("gate__key", "needs__key")
+    order = in_order(gates, [Edge(*edge) for edge in edges])
     requester = people["Ansel Brandt"]
-    for position, item in enumerate(gate.evidence_items):
-        Evidence.objects.create(
-            gate=gate,
-            item=position,
-            version=1,
-            name=item[:200],
-            url=f"https://wiki.tidewater.example/launch/{gate.program.agent.slug}/{gate.key.lower().replace(':', '-')}-{position + 1}",
-            uploaded_by=requester,
-            synthetic=True,
-        )
-    _event(gate, Kind.EVIDENCE, at)
-    _event(gate, Kind.SUBMITTED, at)
+    for gate, first in _first_passes(spec, [gates[key] for key in order], at=at):
+        for number, passed in enumerate(_passes(gate, first, until=at), start=1):
+            _pass_gate(gate, requester, number=number, at=passed)
+    for key in spec.gates_submitted:
+        _ask_for_signature(gates[key], requester, number=1, at=at - SINCE_ASKED)
+    refresh_states(program, at=at)
+    return program
+
+
+def _first_passes(spec: DemoAgent, gates: Sequence[Gate], *, at: datetime) -> Iterator[tuple[Gate, datetime]]:
+    """When each gate that is done passed first: after all that it waits on, and before the stage that it guards.
+
+    `gates` come in an order that puts each after all it waits on; those of one transition pass at even distances.
+    """
+    entered = [(stage, at - timedelta(days=days)) for stage, days in spec.stages]
+    for (_, begins), (stage, ends) in pairwise([*entered, (None, at)]):
+        if stage is None:
+            done = [gate for gate in gates if gate.key in spec.gates_done]
+        else:
+            done = [gate for gate in gates if gate.transition == TRANSITION_OF_STAGE[Stage(stage)]]
+        for place, gate in enumerate(done, start=1):
+            yield gate, begins + (ends - begins) * place / (len(done) + 1)
+
+
+def _passes(gate: Gate, first: datetime, *, until: datetime) -> Iterator[datetime]:
+    """The first pass and its renewals: each comes in good time before the one before it runs out."""
+    passed = first
+    while passed < until:
+        yield passed
+        passed += timedelta(days=gate.validity_days) * RENEWED_AFTER
+
+
+def _pass_gate(gate: Gate, requester: User, *, number: int, at: datetime) -> None:
+    until = at.date() + timedelta(days=gate.validity_days)
+    if gate.mode == "automatic":
+        _event(gate, Kind.READING, at, verdict=Verdict.PASS, valid_until=until)
+        return
+    sign_off = _ask_for_signature(gate, requester, number=number, at=at - REVIEW)
+    sign_off.signer, sign_off.outcome, sign_off.decided_at = _signer(gate), SignOff.Outcome.SIGN, at
+    sign_off.reason = "Demo data"
+    sign_off.frozen = {
+        "evidence": [[each.item, each.version, each.url] for each in newest_evidence(gate)],
+        "reading": None,
+        "fingerprint": gate.program.seen["version"],
+        "catalogue": gate.program.catalogue.version,
+        "valid_until": until.isoformat(),
+    }
+    sign_off.save(update_fields=["signer", "outcome", "decided_at", "reason", "frozen"])
+    if gate.mode == "hybrid":
+        _event(gate, Kind.READING, at, verdict=Verdict.PASS)
+    _event(gate, Kind.SIGNED, at, by=sign_off.signer, valid_until=until, payload={"round": number})
+
+
+def _ask_for_signature(gate: Gate, requester: User, *, number: int, at: datetime) -> SignOff:
+    """Give evidence and put the gate before its team. A later round begins with new evidence, as the gate had passed."""
+    if number == 1:
+        for position in range(len(gate.evidence_items)):
+            told = _give_evidence(gate, requester, item=position, version=1, at=at - WRITING)
+            _event(gate, Kind.EVIDENCE, at - WRITING, by=requester, payload=told)
+        _event(gate, Kind.SUBMITTED, at, by=requester, payload={"round": 1})
+    else:
+        told = _give_evidence(gate, requester, item=0, version=number, at=at)
+        reason = "Its pass was about to run out."
+        _event(gate, Kind.REOPENED, at, by=requester, payload={**told, "round": number, "reason": reason})
     return SignOff.objects.create(
-        gate=gate, round=1, requester=requester, requested_at=at - timedelta(hours=2), team=gate.team, synthetic=True
+        gate=gate, round=number, requester=requester, requested_at=at, team=gate.team, synthetic=True
     )
 
 
-def _event(gate: Gate, kind: Kind, at: datetime, *, verdict: str = "", valid_until: date | None = None) -> None:
+def _give_evidence(gate: Gate, requester: User, *, item: int, version: int, at: datetime) -> dict[str, Any]:
+    page = f"{gate.key.lower().replace(':', '-')}-{item + 1}"
+    evidence = Evidence.objects.create(
+        gate=gate,
+        item=item,
+        version=version,
+        name=gate.evidence_items[item][:200],
+        url=f"https://wiki.tidewater.example/launch/{gate.program.agent.slug}/{page}",
+        uploaded_by=requester,
+        at=at,
+        synthetic=True,
+    )
+    return {"item": item, "version": version, "url": evidence.url}
+
+
+def _event(
+    gate: Gate,
+    kind: Kind,
+    at: datetime,
+    *,
+    by: User | None = None,
+    verdict: str = "",
+    valid_until: date | None = None,
+    payload: Mapping[str, Any] | None = None,
+) -> None:
     GateEvent.objects.create(
-        gate=gate, kind=kind, verdict=verdict, valid_until=valid_until, at=at, actor="system", synthetic=True
+        gate=gate,
+        kind=kind,
+        verdict=verdict,
+        valid_until=valid_until,
+        at=at,
+        actor=by.actor if by else "timer",
+        payload=payload or {},
+        synthetic=True,
     )
 
 
@@ -245,7 +334,7 @@ def _signer(gate: Gate) -> User:
 def _make_rotas(teams: Mapping[str, Team], people: Mapping[str, User], *, at: datetime) -> None:
     operator = people["Oskar Lind"]
     monday = at.date() - timedelta(days=at.weekday() + 28)
-    for team, members in (("support", ["Oskar Lind", "Olive Hart"]), ("desktops", ["Oskar Lind"])):
+    for team, members in (("support", ["Oskar Lind", "Olive Hart"]), ("desktops", ["Oskar Lind", "Olive Hart"])):
         schedule = oncall.create_schedule(teams[team], zone="Europe/London", actor=operator)
         oncall.set_rotation(
             schedule, people=[people[name] for name in members], start_day=monday, start_time=time(9), actor=operator

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model
+
 from apps.accounts.models import User
-from apps.agents.models import ActionType, Agent, AgentVersion
+from apps.agents.models import ActionType, Agent, AgentVersion, StageEvent
 from apps.approvals.domain.digest import Action
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody, State
 from apps.audit import actions as audit
-from apps.audit.domain.hashing import digest_of
 from apps.connectors.models import ActionExecution, Connector
 from apps.demo.company import Past
+from apps.programs.models import Evidence, GateEvent, SignOff
 from apps.runs.models import Run, WorkItem
 from apps.slo import actions as slo
 from apps.slo.actions import Told
@@ -40,6 +44,8 @@ class World:
     policy: ApprovalPolicy
     connector: Connector
     reviewers: Sequence[User]
+    since: datetime
+    """When its first real case could arrive: a demo works on none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class _Case:
 
 
 def import_history(world: World, past: Past, *, now: datetime) -> dict[str, int]:
-    """Write one agent's past; one audit event stands for the batch. Made twice, it is refused by unique cases."""
+    """Write one agent's past, from its pilot on at most. Made twice, it is refused by unique cases."""
     cases = list(_cases(world, past, now=now))
     items = WorkItem.objects.bulk_create((_work_item(world, case) for case in cases), batch_size=2_000)
     runs = Run.objects.bulk_create(
@@ -84,20 +90,53 @@ def import_history(world: World, past: Past, *, now: datetime) -> dict[str, int]
     )
     slo.ensure_objectives(world.agent)
     slo.tell(_told(world, decisions, executions), at=now)
-    counts = {
+    return {
         "cases": len(cases),
         "proposals": len(proposals),
         "decisions": len(decisions),
         "executions": len(executions),
     }
+
+
+def tell_import(agent: Agent) -> None:
+    """Write the one audit event that stands for an agent's generated rows, of every table: how many, from when, and their digest."""
+    digest, counts, times = sha256(), {}, []
+    for model, path, at in _GENERATED:
+        fields = [field.attname for field in model._meta.concrete_fields if field.attname not in _NOT_HASHED]
+        rows = model._default_manager.filter(**{path: agent.pk, "synthetic": True}).order_by("pk")
+        counts[model._meta.model_name] = 0
+        for row in rows.values(*fields).iterator():
+            digest.update(json.dumps(row, cls=DjangoJSONEncoder, sort_keys=True).encode() + b"\n")
+            counts[model._meta.model_name] += 1
+            times.append(row[at])
     audit.record(
         "demo.history_imported",
-        subject=f"agent:{world.agent.pk}",
+        subject=f"agent:{agent.pk}",
         actor="system",
-        team_id=world.agent.team_id,
-        payload={**counts, "days": DAYS, "digest": digest_of([row.digest for row in proposals])},
+        team_id=agent.team_id,
+        payload={
+            "rows": counts,
+            "digest": f"sha256:{digest.hexdigest()}",
+            "happened_from": min(times).isoformat(),
+            "happened_until": max(times).isoformat(),
+        },
     )
-    return counts
+
+
+# Every table that holds generated rows of an agent, the way from a row to its agent, and the column that says when it happened.
+_GENERATED: Final[tuple[tuple[type[Model], str, str], ...]] = (
+    (StageEvent, "agent", "at"),
+    (WorkItem, "agent", "created_at"),
+    (Run, "agent", "created_at"),
+    (Proposal, "agent_version__agent", "created_at"),
+    (Decision, "proposal__agent_version__agent", "decided_at"),
+    (ActionExecution, "agent_id_value", "started_at"),
+    (Evidence, "gate__program__agent", "at"),
+    (GateEvent, "gate__program__agent", "at"),
+    (SignOff, "gate__program__agent", "requested_at"),
+)
+# The database stamps it anew at each change.
+_NOT_HASHED: Final = frozenset({"xid"})
 
 
 def _cases(world: World, past: Past, *, now: datetime) -> Iterator[_Case]:
@@ -110,6 +149,8 @@ def _cases(world: World, past: Past, *, now: datetime) -> Iterator[_Case]:
     number = 0
     for days_ago in range(DAYS, 0, -1):
         day = (now - timedelta(days=days_ago)).replace(hour=0, minute=0, second=0, microsecond=0)
+        if day < world.since:
+            continue
         share = 0.25 if day.weekday() >= SATURDAY else 1.0
         for _ in range(round(past.cases_a_day * share * chance.uniform(0.8, 1.2))):
             number += 1

@@ -1,15 +1,23 @@
 """The demo's company: made once, under the rules that real rows obey, marked as what it is, and closed outside a demo."""
 
+import json
+from collections import defaultdict
+from datetime import timedelta
+from itertools import pairwise
+
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F, Q
 
 from apps.accounts.models import User
-from apps.agents.models import Agent, StageEvent
+from apps.agents.models import Agent, Stage, StageEvent
 from apps.approvals.models import Decision, Proposal
+from apps.audit.models import AuditEvent
 from apps.connectors.models import ActionExecution
 from apps.demo import actions
 from apps.demo.company import AGENTS, CAST
-from apps.programs.models import GateEvent, Program, SignOff
+from apps.programs.domain.states import SATISFIED, Event, Kind, State, Verdict, state_of
+from apps.programs.models import Evidence, Gate, GateEvent, Program, SignOff
 from apps.runs.models import Precedent, Run, WorkItem
 from apps.slo.actions import collect
 from apps.slo.models import SliMinute
@@ -59,12 +67,24 @@ def test_every_generated_row_says_that_it_is(company):
     assert GateEvent.objects.filter(synthetic=True).exists()
 
 
-def test_one_audit_event_stands_for_each_imported_batch(company):
-    from apps.audit.models import AuditEvent
+def test_one_audit_event_tells_of_all_rows_that_were_made_for_an_agent(company):
+    told = {}
+    for event in AuditEvent.objects.filter(action="demo.history_imported"):
+        told[event.object] = json.loads(event.payload)
 
-    assert AuditEvent.objects.filter(action="demo.history_imported").count() == sum(
-        bool(spec.past.cases_a_day) for spec in AGENTS
-    )
+    assert set(told) == {f"agent:{agent.pk}" for agent in Agent.objects.all()}
+    for model in (WorkItem, Run, Proposal, Decision, ActionExecution, StageEvent, GateEvent, SignOff, Evidence):
+        counted = sum(each["rows"][model._meta.model_name] for each in told.values())
+        assert counted == model.objects.filter(synthetic=True).count() > 0, model
+    assert len({each["digest"] for each in told.values()}) == len(AGENTS)
+
+
+def test_no_real_case_came_while_an_agent_was_a_demo(company):
+    for spec in AGENTS:
+        first = WorkItem.objects.filter(agent__slug=spec.slug).order_by("created_at").first()
+        pilot = StageEvent.objects.filter(agent__slug=spec.slug, stage="pilot").first()
+        assert (first is None) == (not spec.past.cases_a_day)
+        assert first is None or first.created_at > pilot.at
 
 
 def test_the_collector_counts_no_generated_row_again(company):
@@ -89,6 +109,108 @@ def test_every_program_says_why_it_cannot_launch(company):
 
     assert len(sentences) == 5
     assert all(" cannot enter " in sentence for sentence in sentences)
+
+
+class TestGates:
+    """The months of gates that never were follow the rules that real ones obey (readiness.md, 3.2 to 3.5)."""
+
+    @pytest.fixture
+    def passes(self, company):
+        """Each gate with a pass in the company's past: the moments at which it passed, oldest first."""
+        found = defaultdict(list)
+        told = GateEvent.objects.filter(synthetic=True).select_related("gate__program__agent").order_by("gate", "pk")
+        for event in told:
+            if event.kind == (Kind.READING if event.gate.mode == "automatic" else Kind.SIGNED):
+                found[event.gate].append(event)
+        return found
+
+    def test_nothing_happened_before_the_program_began(self, passes):
+        events = GateEvent.objects.filter(synthetic=True).select_related("gate__program")
+
+        assert passes
+        assert not [event for event in events if event.at.date() < event.gate.program.start_date]
+        assert not Evidence.objects.filter(at__date__lt=F("gate__program__start_date")).exists()
+
+    def test_what_guards_a_transition_passed_first_before_it_was_made(self, passes):
+        entered = {(event.agent_id, event.stage): event.at for event in StageEvent.objects.all()}
+        made = [
+            (gate, events[0].at, entered[gate.program.agent_id, stage])
+            for gate, events in passes.items()
+            for stage, transition in actions.TRANSITION_OF_STAGE.items()
+            if gate.transition == transition and (gate.program.agent_id, stage) in entered
+        ]
+
+        assert len(made) > 100
+        assert not [gate for gate, passed, recorded in made if passed >= recorded]
+
+    def test_no_transition_was_made_while_a_gate_of_it_was_open(self, passes):
+        programs = Program.objects.select_related("agent")
+        for program in programs:
+            for event in StageEvent.objects.filter(agent=program.agent, stage__in=actions.TRANSITION_OF_STAGE):
+                transition = actions.TRANSITION_OF_STAGE[Stage(event.stage)]
+                guarded = program.gates.filter(transition__lte=transition)
+
+                assert not [gate for gate in guarded if stood(gate, event.at) not in SATISFIED], event
+
+    def test_a_later_pass_renews_one_that_was_about_to_run_out(self, passes):
+        renewals = [pair for events in passes.values() for pair in pairwise(events)]
+
+        assert renewals
+        for before, after in renewals:
+            assert before.at + 0.75 * (before.valid_until - before.at.date()) < after.at
+            assert after.at.date() <= before.valid_until
+
+    def test_no_gate_passed_while_one_that_it_waits_on_was_open(self, passes):
+        for gate, events in passes.items():
+            needs = [edge.needs for edge in gate.waits_on.select_related("needs__program")]
+            for event in events:
+                assert not [each for each in needs if stood(each, event.at) not in SATISFIED], event
+
+    def test_no_gate_is_passed_today_while_one_that_it_waits_on_is_open(self, company):
+        passed = Gate.objects.filter(state=State.PASSED)
+
+        assert passed.filter(events__synthetic=True).exists()
+        assert not passed.exclude(waits_on__isnull=True).filter(~Q(waits_on__needs__state__in=SATISFIED)).exists()
+
+    def test_evidence_comes_before_the_question_and_the_question_before_the_signature(self, company):
+        rounds = SignOff.objects.filter(synthetic=True).prefetch_related("gate__evidence", "gate__events")
+
+        assert rounds
+        for each in rounds:
+            given = [evidence.at for evidence in each.gate.evidence.all() if evidence.version <= each.round]
+            assert max(given) <= each.requested_at
+            assert max(given) > each.requested_at - timedelta(days=1)
+            if each.outcome:
+                signed = [event.at for event in each.gate.events.all() if event.kind == Kind.SIGNED]
+                assert signed[each.round - 1] == each.decided_at > each.requested_at
+
+    def test_nobody_signed_what_they_asked_for(self, company):
+        assert not SignOff.objects.filter(signer=F("requester")).exists()
+
+    def test_security_signs_a_gate_and_sees_it_count(self, company, client, settings):
+        settings.DEMO = True
+        selma = User.objects.get(email="selma@tidewater.example")
+        threats = Gate.objects.get(program__agent__slug="ticket-desk", key="SEC-02")
+        satisfied = threats.program.gates.filter(transition="G2", state__in=SATISFIED).count()
+        client.force_login(selma)
+
+        before = client.get(f"/programs/{threats.program_id}/").content.decode()
+        offered = client.get(f"/programs/gates/{threats.pk}/").content
+        client.post(f"/programs/gates/{threats.pk}/sign/", {"reason": "Every risk has an owner."})
+        after = client.get(f"/programs/{threats.program_id}/").content.decode()
+
+        assert f"{satisfied} of 20 satisfied" in before
+        assert b"Sign for Security" in offered
+        assert f"{satisfied + 1} of 20 satisfied" in after
+
+
+def stood(gate, moment):
+    """Replay where a gate stood just before a moment, from what had happened to it by then."""
+    history = [
+        Event(Kind(each.kind), each.at.date(), Verdict(each.verdict) if each.verdict else None, each.valid_until)
+        for each in gate.events.filter(at__lt=moment).order_by("pk")
+    ]
+    return state_of(gate.mode, history, prerequisites_open=False, as_of=moment.date())
 
 
 def test_the_live_agent_knows_three_hundred_cases(company):

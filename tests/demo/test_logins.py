@@ -1,7 +1,9 @@
 """One click signs in as one of the cast: on this machine, while the demo runs, and not a moment longer."""
 
 import pytest
+from django.core.management import CommandError, call_command
 
+from apps.accounts.models import User
 from tests.factories.accounts import make_user
 
 pytestmark = pytest.mark.django_db
@@ -46,3 +48,13 @@ def test_the_end_of_a_demo_leaves_real_people_signed_in(client, settings):
     settings.DEMO = False
 
     assert client.get("/me/").status_code == 200
+
+
+def test_the_cast_does_not_move_in_with_real_people(settings):
+    settings.DEMO = True
+    make_user()
+
+    with pytest.raises(CommandError, match="real people"):
+        call_command("seed_demo")
+
+    assert not User.objects.filter(is_demo=True).exists()

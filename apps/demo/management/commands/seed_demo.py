@@ -13,7 +13,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO:
             raise CommandError("Demo data are made only with DEMO=1, so that nobody mistakes them for real ones.")
-        totals = actions.seed()
+        try:
+            totals = actions.seed()
+        except actions.RealHouse as refusal:
+            raise CommandError(str(refusal)) from refusal
         actions.follow_desk()
         tickets = actions.fill_desk(Path(settings.DESK_STORE))
         actions.import_tickets()
