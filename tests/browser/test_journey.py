@@ -33,6 +33,22 @@ PAGES = [
     *[("Oskar Lind", path) for path in ("/inbox/reconcile/", "/runs/import/", "/runs/threads/")],
 ]
 
+# Pages of one thing: the list that leads there, and what its address looks like.
+INNER_PAGES = [
+    ("Rhea Moran", "/inbox/", r"^/inbox/\d+/$"),
+    ("Rhea Moran", "/runs/", r"^/runs/\d+/$"),
+    ("Rhea Moran", "/runs/handed-over/", r"^/runs/handed-over/\d+/$"),
+    ("Rhea Moran", "/slo/", r"^/slo/[0-9a-f-]{36}/$"),
+    ("Ansel Brandt", "/agents/", r"^/agents/(?!new|stop|start)[a-z-]+/$"),
+    ("Tamsin Cole", "/programs/", r"^/programs/\d+/$"),
+    ("Tamsin Cole", "/programs/1/", r"^/programs/gates/\d+/$"),
+    ("Ilja Novak", "/connectors/", r"^/connectors/system/[a-z-]+/$"),
+    ("Ilja Novak", "/people/", r"^/people/\d+/$"),
+    ("Aurora Sato", "/audit/", r"^/audit/events/\d+/$"),
+]
+FIRST_LINK = """pattern => [...document.querySelectorAll("main a[href]")]
+    .map(each => new URL(each.href).pathname).find(path => new RegExp(pattern).test(path))"""
+
 
 def decided_in_portfolio(page, house):
     page.goto(f"{house.url}/portfolio/")
@@ -136,20 +152,45 @@ def test_a_reviewer_keeps_what_no_queue_is_right_for(house, sign_in):
     assert [said for said in reviewer.reports if not said.startswith(KNOWN_REPORT)] == []
 
 
+def test_without_javascript_a_reviewer_can_still_reject(house, sign_in, chromium):
+    signed_in = sign_in("Rhea Moran").context.storage_state()
+    context = chromium.new_context(storage_state=signed_in, java_script_enabled=False)
+    reviewer = context.new_page()
+    reviewer.goto(f"{house.url}/inbox/")
+    title = reviewer.locator("#detail h2[data-focus]").inner_text()
+
+    reviewer.get_by_role("link", name="Reject it").click()
+    reviewer.locator("#reject-reason").fill("This is for another team.")
+    reviewer.locator("#reject button[value=reject]").click()
+
+    reviewer.goto(f"{house.url}/inbox/history/")
+    row = reviewer.locator("tr, li").filter(has_text=title).first
+    assert "This is for another team." in row.inner_text()
+    context.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_and_nothing_scrolls_sideways_on_any_page(house, sign_in, theme):
+    people = {}
+
+    def at(person, path, width=1280):
+        people[person] = people.get(person) or sign_in(person, theme=theme)
+        people[person].set_viewport_size({"width": width, "height": 900})
+        return people[person], people[person].goto(f"{house.url}{path}")
+
+    inner_pages = []
+    for person, path, pattern in INNER_PAGES:
+        inner = at(person, path)[0].evaluate(FIRST_LINK, pattern)
+        assert inner, f"no page like {pattern} below {path}"
+        inner_pages.append((person, inner))
     faults = []
-    pages = {}
-    for person, path in PAGES:
-        page = pages.setdefault(person, None) or sign_in(person, theme=theme)
-        pages[person] = page
-        page.set_viewport_size({"width": 1280, "height": 900})
-        answer = page.goto(f"{house.url}{path}")
+    for person, path in [*PAGES, *inner_pages]:
+        page, answer = at(person, path)
         if answer.status != 200:
             faults.append((path, f"answered {answer.status}"))
             continue
-        found = Axe().run(page).response["violations"]
-        faults += [(path, each["id"], [node["target"] for node in each["nodes"]][:3]) for each in found]
+        broken = Axe().run(page).response["violations"]
+        faults += [(path, each["id"], [node["target"] for node in each["nodes"]][:3]) for each in broken]
         page.set_viewport_size({"width": 320, "height": 800})
         if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
             faults.append((path, "scrolls sideways at 320 px"))

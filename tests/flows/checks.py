@@ -27,10 +27,11 @@ def broken(
     """Return every broken rule in words, at most twenty of a kind. Empty: all is well."""
     found = [
         *_first(_lost(cases)),
-        *_first(_writes(cases, journal, mishaps)),
+        *_first(_openings(cases, journal)),
+        *_first(_writes(cases, [row for row in journal if row["kind"] == "change"], mishaps)),
         *_first(_verdicts(cases, report)),
         *_first(f"check_approvals: proposal {each.proposal_id}: {each.what}" for each in checking.mismatches()),
-        *_first(_untold()),
+        *_first(_untold(journal)),
     ]
     return found + [f"decider: {each}" for each in report["faults"][:SHOWN]]
 
@@ -54,6 +55,24 @@ def _lost(cases: Mapping[str, Case]) -> Iterator[str]:
     for run in Run.objects.filter(reason="technical").select_related("work_item"):
         if not Proposal.objects.filter(run_id_value=run.pk, state="failed").exists():
             yield f"{run.work_item} was handed over by a technical failure: {run.reason_text} {run.last_error}"
+
+
+def _openings(cases: Mapping[str, Case], journal: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each case was opened once, in the importer's name, and the ledger knows it."""
+    opened = defaultdict(list)
+    for row in journal:
+        if row["kind"] == "create":
+            opened[row["id"]].append(row)
+    of_openings = ActionExecution.objects.filter(thread_id__startswith="open:")
+    done = Counter(of_openings.filter(state="done").values_list("thread_id", flat=True))
+    for item in WorkItem.objects.order_by("pk"):
+        rows = opened.pop(item.external_id, [])
+        if len(rows) != 1 or done[item.opening_thread] != 1:
+            yield f"{item}: opened {len(rows)} times, {done[item.opening_thread]} times in the ledger"
+        elif (rows[0]["actor"], rows[0]["after"]["text"]) != ("system", cases[item.external_id].text):
+            yield f"{item}: opened by {rows[0]['actor']} as {rows[0]['after']}"
+    yield from (f"{case} was opened out of nowhere" for case in opened)
+    yield from (f"{row} is not settled" for row in of_openings.filter(state__in=["started", "unknown"]))
 
 
 def _writes(cases: Mapping[str, Case], journal: Sequence[Mapping[str, Any]], mishaps: Mishaps) -> Iterator[str]:
@@ -95,7 +114,7 @@ def _verdicts(cases: Mapping[str, Case], report: Mapping[str, Any]) -> Iterator[
     yield from (f"work item {each['work_item_id_value']} was asked about {each['count']} times" for each in twice)
 
 
-def _untold() -> Iterator[str]:
+def _untold(journal: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The log has one event for each thing that happened."""
     told = Counter(AuditEvent.objects.values_list("action", flat=True))
     states = Counter(Proposal.objects.values_list("state", flat=True))
@@ -104,7 +123,8 @@ def _untold() -> Iterator[str]:
     for action, count in {
         "proposal.pending": Proposal.objects.count(),
         "proposal.decided": Decision.objects.filter(by_kind="person").count(),
-        "proposal.executing": ActionExecution.objects.count(),
+        "proposal.executing": ActionExecution.objects.filter(proposal_id_value__isnull=False).count(),
+        "work.opened": len({row["id"] for row in journal if row["kind"] == "create"}),
         "run.done": runs["done"],
         "run.handed_over": runs["handed_over"],
     }.items():

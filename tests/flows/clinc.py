@@ -1,7 +1,7 @@
 """The CLINC-150 queries as work: what a person asked, and which of ten queues is right, or none."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,11 +63,6 @@ def write_lines(rows: Iterable[Case], path: Path) -> Path:
     lines = (json.dumps({"id": each.id, "text": each.text, "label": each.label}) for each in rows)
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def tickets(rows: Iterable[Case]) -> list[Mapping[str, str]]:
-    """Return the same cases as tickets of the desk; it knows no answers."""
-    return [{"id": each.id, "subject": each.text[:80], "text": each.text} for each in rows]
 
 
 def _spread(rows: list[Case], count: int) -> list[Case]:

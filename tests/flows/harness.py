@@ -42,7 +42,6 @@ PASSWORD: Final = "a person of this run"
 REVIEWER: Final = "ben@example.com"
 OPERATOR: Final = "cora@example.com"
 WORKERS: Final = ("worker-1", "worker-2")
-BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +153,11 @@ class Flow:
         self._operator = sign_in(self.processes.url, email=OPERATOR, password=PASSWORD)
 
     def give(self, cases: Sequence[Case]) -> str:
-        """Open the tickets at the desk and import them as work; known ones are not taken twice."""
-        found = clinc.tickets(cases)
-        for start in range(0, len(found), BATCH):
-            self.desk.load(tickets=found[start : start + BATCH])
+        """Import them as work, which opens their tickets at the desk; known ones are not taken twice."""
         self.cases.update({each.id: each for each in cases})
         path = clinc.write_lines(cases, self.folder / "work.jsonl")
-        return self.processes.manage("import_work", path, "--agent", AGENT, "--labels", clinc.DOMAINS, "--unlimited")
+        options = ("--labels", clinc.DOMAINS, "--open-tickets", "--unlimited")
+        return self.processes.manage("import_work", path, "--agent", AGENT, *options)
 
     def start_deciding(self) -> None:
         order = self.folder / "order.json"

@@ -1,10 +1,13 @@
 """A case that stands only in an imported file becomes a ticket of its system before its run reads it there."""
 
+from datetime import timedelta
+
 import pytest
 
 from apps.agents import actions as agents
 from apps.agents.models import KillSwitch
 from apps.approvals.models import Proposal
+from apps.approvals.queries import card
 from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from apps.connectors import client
@@ -26,9 +29,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TEXT = "My printer does not print in the virtual desktop\nIt worked yesterday."
 
 
-def imported(agent, external_id="T-9", *, actor="user:81", open_tickets=True, **payload):
+def imported(agent, external_id="T-9", *, actor="user:81", open_tickets=True, due=None, **payload):
     """Import one case and open its run, as the sweep does."""
-    row = WorkRow(external_id, {"text": TEXT, "customer": "C-77", **payload}, None)
+    row = WorkRow(external_id, {"text": TEXT, "customer": "C-77", **payload}, None, due=due)
     import_work(agent, [row], name="work.csv", sha256="0" * 64, actor=actor, open_tickets=open_tickets)
     runs.open_runs_of(agent)
     return Run.objects.select_related("agent", "work_item").get(work_item__external_id=external_id)
@@ -92,6 +95,15 @@ def test_an_approved_case_has_one_creation_and_one_change_in_the_systems_journal
     run.refresh_from_db()
     assert run.state == Run.State.DONE
     assert [row["kind"] for row in desk.journal()] == ["create", "change"]
+
+
+def test_a_promise_in_the_file_stands_on_the_card_as_the_cost_of_delay(agent, worker, ben):
+    run = worker(*script()).start(imported(agent, due=clock() + timedelta(hours=3, minutes=1)))
+
+    proposal = Proposal.objects.get(run_id_value=run.pk)
+    told = card(ben, proposal.pk)
+    assert proposal.sla_due == run.work_item.sla_due
+    assert told.cost_of_delay == "The promise to the customer breaks in 3 h 0 min."
 
 
 def test_a_case_that_its_system_knows_is_left_as_it_is(agent, worker, desk):

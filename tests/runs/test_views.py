@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from apps.agents import actions as switches
 from apps.connectors.models import Connector
+from apps.runs import queries
 from apps.runs.models import Run, Step, WorkItem
 from tests.factories.connectors import make_connector, make_execution
 from tests.factories.runs import CUSTOMER, TICKET, make_desk_agent, make_handed_over, make_run
@@ -406,3 +407,16 @@ def test_a_promise_to_the_customer_stands_on_the_case(client, ben, quiet_agent):
     page = client.get(reverse("runs:hand_over", args=[item.pk])).content.decode()
 
     assert "The customer was promised an answer until" in page
+
+
+def test_the_reads_of_hand_overs_cost_what_they_say(ben, quiet_agent, django_assert_num_queries):
+    hand_over_many(quiet_agent, 55)
+    item = WorkItem.objects.get(external_id="T-000")
+    last = Run.objects.order_by("ended_at")[49].pk
+    ben.has_perm("runs.view", quiet_agent.team_id)
+
+    for after in (None, last):
+        with django_assert_num_queries(3):
+            queries.hand_overs(ben, after=after)
+    with django_assert_num_queries(4):
+        queries.hand_over_page(ben, item.pk)
