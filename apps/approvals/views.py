@@ -185,11 +185,10 @@ def _next(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpRespo
     if not request.htmx:
         return redirect("approvals:card", following) if following else redirect("approvals:inbox")
     notice = _claimed(request, following) if following else None
-    context = _queue(request, following) | {
+    context = _queue_beside(request, following) | {
         "card": _shown(request, following) if following else None,
         "notice": notice,
         "decided": decided,
-        "with_queue": True,
     }
     response = render(request, "approvals/_detail.html", context)
     response["HX-Push-Url"] = f"/inbox/{following}/" if following else "/inbox/"
@@ -214,7 +213,7 @@ def _card(
         "posted": request.POST,
     }
     if with_queue:
-        context |= _queue(request, pk) | {"with_queue": True}
+        context |= _queue_beside(request, pk)
     return render(request, "approvals/_detail.html", context, status=status)
 
 
@@ -244,6 +243,11 @@ def _page(
 
 def _queue(request: AuthenticatedRequest, open_id: int | None) -> dict[str, Any]:
     return {"queue": queries.queue(request.user), "open_id": open_id}
+
+
+def _queue_beside(request: AuthenticatedRequest, open_id: int | None) -> dict[str, Any]:
+    """What changes beside a card when it was decided: the queue, its sentence, and the number on the side bar."""
+    return _queue(request, open_id) | {"with_queue": True, "waiting": queries.waiting_count(request.user)}
 
 
 def _time(text: str | None) -> datetime | None:

@@ -99,7 +99,7 @@ AGENTS: Final = (
         "Ticket desk",
         "Routes tier-1 support tickets and drafts the first reply.",
         SUPPORT,
-        (("demo", 64), ("pilot", 23)),
+        (("demo", 82), ("pilot", 41)),
         "approve",
         Past(34, 0.955, 0.03, 0.14),
         gates_done=("OPS-02", "OPS-04", "LGL-02", "PRD-06", "ML-06", "PRV-02"),

@@ -72,6 +72,12 @@ def test_an_approval_opens_the_next_card_and_offers_to_undo(as_ben, proposals):
     assert proposals[0].state == State.QUEUED
 
 
+def test_the_number_on_the_side_bar_follows_a_verdict(as_ben, proposals):
+    response = as_ben.post(f"/inbox/{proposals[0].pk}/decide/", verdict(proposals[0]), headers=HTMX)
+
+    assert b'<b class="count" id="count-inbox"  hx-swap-oob="true">2</b>' in response.content
+
+
 def test_without_htmx_an_approval_redirects_to_the_next_card(as_ben, proposals):
     response = as_ben.post(f"/inbox/{proposals[0].pk}/decide/", verdict(proposals[0]))
 
