@@ -94,7 +94,7 @@ class RegisterForm(forms.Form):
     )
     stage = forms.ChoiceField(
         choices=[
-            (Stage.DEMO, "Demo: it only advises, nothing is written; a person closes each case"),
+            (Stage.DEMO, "Demo: it only advises and writes nothing; a person closes each case"),
             (Stage.PILOT, "Pilot: a person approves each action, then it is written"),
         ],
         initial=Stage.DEMO,

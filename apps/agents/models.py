@@ -254,7 +254,7 @@ class StageEventQuerySet(models.QuerySet["StageEvent"]):
 
 
 class StageEvent(models.Model):
-    """Append-only history of stages. Forward moves are written by programs.actions.advance only."""
+    """Append-only history of stages. Forward moves are written by `advance` in programs only."""
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="stage_events")
     stage = models.CharField(max_length=12, choices=Stage)
