@@ -62,10 +62,11 @@ def counted(page, house):
     return int(row.locator("td.num").first.inner_text().split("/")[1].replace(",", ""))
 
 
-def test_a_reviewer_decides_ten_by_keyboard_and_everything_above_moves(house, sign_in):
-    executive = sign_in("Edith Vance")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_reviewer_decides_ten_by_keyboard_and_everything_above_moves(house, sign_in, theme):
+    executive = sign_in("Edith Vance", theme=theme)
     decided_before = decided_in_portfolio(executive, house)
-    reviewer = sign_in("Rhea Moran")
+    reviewer = sign_in("Rhea Moran", theme=theme)
     counted_before = counted(reviewer, house)
     reviewer.goto(f"{house.url}/inbox/")
     reviewer.locator("#detail .verdict").wait_for(timeout=PATIENCE)
