@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_backends
@@ -101,6 +102,55 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.get_role_display()} in {self.team}"
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def live(self, at: datetime) -> "ApiTokenQuerySet":
+        return self.filter(revoked_at__isnull=True, expires_at__gt=at)
+
+
+class ApiToken(models.Model):
+    """What a program signs in with (S7). Only its SHA-256 is kept; the text is shown once."""
+
+    class Kind(models.TextChoices):
+        AGENT = "agent", "Agent"
+        MONITOR = "monitor", "Monitor"
+        AUDITOR = "auditor", "Auditor"
+
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.AGENT)
+    name = models.CharField(max_length=80)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="+")
+    agent_id_value = models.BigIntegerField(
+        null=True, db_comment="agents.Agent.id that it speaks for; a value, as agents stands higher."
+    )
+    key_id = models.CharField(max_length=8, unique=True, db_comment="The part that may be shown: pp_<key_id>_…")
+    sha256 = models.CharField(max_length=64)
+    scopes = models.JSONField(default=list)
+    cidr = models.CharField(max_length=50, blank=True, db_comment="The only network it may come from; empty: any.")
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(kind="agent") | models.Q(agent_id_value__isnull=False),
+                name="an_agents_token_names_its_agent",
+            )
+        ]
+        indexes = [models.Index(fields=["team", "-created_at"], name="api_tokens_by_team")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def actor(self) -> str:
+        """The pseudonym by which the audit log knows whom it speaks for."""
+        return f"agent:{self.agent_id_value}" if self.kind == self.Kind.AGENT else f"token:{self.pk}"
 
 
 def _backends() -> list[Any]:

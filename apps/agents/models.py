@@ -120,6 +120,13 @@ class ActionType(models.Model):
     risk_class = models.CharField(max_length=8, choices=RiskClass)
     reversibility = models.CharField(max_length=14, choices=Reversibility)
     allow_respond = models.BooleanField(default=False)
+    compensated_by = models.CharField(
+        max_length=60, blank=True, db_comment="Key of the action type of this agent that undoes it; empty: none does."
+    )
+    compensation_args = models.JSONField(
+        default=dict,
+        db_comment="How the undoing call is made: its field to args.<field> or before.<field>, as it was proposed.",
+    )
     regulated = models.BooleanField(default=False)
 
     class Meta:

@@ -7,10 +7,10 @@ from ninja import Field, Router
 from apps.accounts.access import ensure
 from apps.api.schemas import CardOut, DecideIn, DecideOut, Error, InboxOut
 from apps.api.sessions import PersonSession, ProposalSession, person_of
-from apps.approvals import queries
 from apps.approvals.actions.verdicts import Decided, decide_proposal
 from apps.approvals.actions.viewing import record_view
 from apps.approvals.card import Card
+from apps.approvals.queries import cards, inbox
 from apps.audit.clock import clock
 
 router = Router(tags=["proposals"])
@@ -32,15 +32,15 @@ def proposals(
     person = person_of(request)
     ensure(person, "approvals.view")
     now = clock()
-    rows = queries.inbox_rows(person, limit=limit, offset=offset, at=now)
-    return {"items": rows, "as_of": now, "waiting": queries.waiting_count(person)}
+    rows = inbox.inbox_rows(person, limit=limit, offset=offset, at=now)
+    return {"items": rows, "as_of": now, "waiting": inbox.waiting_count(person)}
 
 
 @router.get("/{int:proposal_id}", auth=ProposalSession(), response={200: CardOut, **_REFUSALS}, url_name="proposal")
 def proposal(request: HttpRequest, proposal_id: int) -> Card:
     """Show one card, with the version and digest that a verdict on it must carry."""
     person = person_of(request)
-    card = queries.card(person, proposal_id)
+    card = cards.card(person, proposal_id)
     record_view(card, reader=person)
     return card
 

@@ -8,7 +8,7 @@ class ApprovalsConfig(AppConfig):
     label = "approvals"
 
     def ready(self) -> None:
-        from apps.approvals.queries import waiting_count
+        from apps.approvals.queries.inbox import waiting_count
         from apps.ui import navigation
 
         navigation.register(

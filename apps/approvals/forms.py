@@ -64,6 +64,11 @@ def shown_versions(posted: QueryDict) -> Mapping[int, int]:
     return {int(pk): int(version) for pk, _, version in pairs if pk.isdecimal() and version.isdecimal()}
 
 
+def time_of(text: str | None) -> datetime | None:
+    """Read a moment that a page sent back; None for what is none."""
+    return parse_datetime(text or "")
+
+
 def _typed(field: ArgField, posted: QueryDict, name: str) -> Any:
     if field.kind == "boolean":
         return name in posted

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from apps.accounts.access import Forbidden
 from apps.accounts.models import Role
@@ -460,9 +460,24 @@ class TestTheDatabaseItselfRefuses:
         with pytest.raises(IntegrityError, match="one_proposal_per_tool_call"), transaction.atomic():
             queued.save(force_insert=True)
 
-    def test_a_claim_without_a_holder(self, queued):
+    def test_a_claim_without_a_holder(self, team, ada):
+        row = make_proposal(team, ada)
+
         with pytest.raises(IntegrityError, match="a_claim_names_its_holder"), transaction.atomic():
-            Proposal.objects.filter(pk=queued.pk).update(state="claimed")
+            Proposal.objects.filter(pk=row.pk).update(state="claimed")
+
+    def test_a_state_that_nobody_knows(self, team, ada):
+        row = make_proposal(team, ada)
+
+        with pytest.raises(DatabaseError, match="Invalid transition"), transaction.atomic():
+            Proposal.objects.filter(pk=row.pk).update(state="lost")
+
+    @pytest.mark.parametrize("state", ["approved", "executing", "succeeded", "rejected", "pending"])
+    def test_a_move_that_is_not_in_the_table(self, team, ada, ben, state):
+        row = decide(make_proposal(team, ada), ben, "ask").proposal
+
+        with pytest.raises(DatabaseError, match="Invalid transition"), transaction.atomic():
+            Proposal.objects.filter(pk=row.pk).update(state=state)
 
     def test_an_open_card_without_a_deadline(self, queued):
         with pytest.raises(IntegrityError, match="what_waits_has_a_deadline"), transaction.atomic():

@@ -6,11 +6,12 @@ import pytest
 
 from apps.agents import actions as agents
 from apps.agents.models import AutonomyLevel, KillSwitch
-from apps.approvals import errors, queries
+from apps.approvals import errors
 from apps.approvals.actions import outbox
 from apps.approvals.actions.intake import propose
 from apps.approvals.actions.policies import ensure_policy, publish_policy
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody, ResumeOutbox
+from apps.approvals.queries import cards, inbox
 from tests.factories.approvals import (
     ROUTE_ARGS,
     TEN,
@@ -236,7 +237,7 @@ class TestAdvice:
         row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
 
         assert (row.kind, row.executable, row.state, row.closed_at) == ("advice", False, "withdrawn", TEN)
-        assert queries.inbox_rows(ben, at=TEN) == []
+        assert inbox.inbox_rows(ben, at=TEN) == []
         assert not row.decisions.exists()
 
     def test_its_thread_hears_so_at_once(self, team, ada):
@@ -289,7 +290,7 @@ class TestAdvice:
     def test_its_card_says_what_it_is(self, team, ada, ben):
         row = make_proposal(team, ada, agent=make_agent(team, ada, stage="demo"))
 
-        card = queries.card(ben, row.pk, at=TEN)
+        card = cards.card(ben, row.pk, at=TEN)
 
         assert (card.state_words, card.may_decide, card.review_reason) == ("Recorded, not executed", False, "")
         assert "At stage demo" in card.hold_reason

@@ -10,12 +10,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.approvals import queries
 from apps.approvals.actions import claims, outbox, undoing
 from apps.approvals.actions.execution import consume, record_outcome
 from apps.approvals.actions.intake import propose
 from apps.approvals.actions.viewing import record_view
 from apps.approvals.models import ResumeOutbox
+from apps.approvals.queries import cards, history, inbox
 from apps.audit.clock import clock
 from tests.factories.approvals import (
     decide,
@@ -92,18 +92,18 @@ def _record_outcome(world: World) -> Job:
 
 def _card(world: World) -> Job:
     row, person = world.card(), world.person()
-    return lambda: queries.card(person, row.pk)
+    return lambda: cards.card(person, row.pk)
 
 
 def _record_view(world: World) -> Job:
     person = world.person()
-    card = queries.card(person, world.card().pk)
+    card = cards.card(person, world.card().pk)
     return lambda: record_view(card, reader=person)
 
 
 def _changed_since(world: World) -> Job:
     shown, person = {world.card().pk: 1 for _ in range(12)}, world.person()
-    return lambda: queries.changed_since(person, shown, as_of=clock())
+    return lambda: inbox.changed_since(person, shown, as_of=clock())
 
 
 def _of_twelve(read: Callable[[Any], Any]) -> Callable[[World], Job]:
@@ -127,11 +127,11 @@ JOBS: dict[str, Callable[[World], Job]] = {
     "approvals.card": _card,
     "approvals.record_view": _record_view,
     "approvals.changed_since": _changed_since,
-    "approvals.inbox_rows": _of_twelve(queries.inbox_rows),
-    "approvals.queue": _of_twelve(queries.queue),
-    "approvals.waiting_count": _of_twelve(queries.waiting_count),
-    "approvals.history_rows": _of_twelve(queries.history_rows),
-    "approvals.recent_decisions": _of_twelve(queries.recent_decisions),
+    "approvals.inbox_rows": _of_twelve(inbox.inbox_rows),
+    "approvals.queue": _of_twelve(inbox.queue),
+    "approvals.waiting_count": _of_twelve(inbox.waiting_count),
+    "approvals.history_rows": _of_twelve(history.history_rows),
+    "approvals.recent_decisions": _of_twelve(history.recent_decisions),
 }
 
 
@@ -163,7 +163,7 @@ def test_it_asks_the_database_as_often_as_agreed(world, name):
 
 
 def test_the_queue_costs_the_same_at_any_length(world):
-    short = spent(_of_twelve(queries.queue)(world))
-    long = spent(_of_twelve(queries.queue)(world))
+    short = spent(_of_twelve(inbox.queue)(world))
+    long = spent(_of_twelve(inbox.queue)(world))
 
     assert short == long

@@ -7,7 +7,7 @@ import pytest
 from apps.agents import actions as agents
 from apps.agents.models import KillSwitch
 from apps.approvals.models import Proposal
-from apps.approvals.queries import card
+from apps.approvals.queries.cards import card
 from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from apps.connectors import client

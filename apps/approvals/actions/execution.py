@@ -19,7 +19,7 @@ from apps.approvals.domain import policy, states, window, wording
 from apps.approvals.domain.digest import moved_fields
 from apps.approvals.errors import NotConsumable
 from apps.approvals.models import Decision, Proposal
-from apps.approvals.queries import connector_id, policy_in_force
+from apps.approvals.queries.rules import connector_id, policy_in_force
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 from apps.connectors import actions as ledger

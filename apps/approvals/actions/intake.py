@@ -18,7 +18,7 @@ from apps.approvals.domain import answer, edit, flood, policy, states, window, w
 from apps.approvals.domain.digest import Action, state_digest
 from apps.approvals.domain.hidden import reveal
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody
-from apps.approvals.queries import connector_id, load
+from apps.approvals.queries.rules import connector_id, load
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 

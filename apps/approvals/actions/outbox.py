@@ -13,7 +13,7 @@ from apps.approvals import errors
 from apps.approvals.actions import moves
 from apps.approvals.domain import states
 from apps.approvals.models import UNDELIVERED, Proposal, ResumeOutbox
-from apps.approvals.queries import connector_id
+from apps.approvals.queries.rules import connector_id
 from apps.audit.clock import clock
 
 RESUME_TASK: Final = "runs.resume"

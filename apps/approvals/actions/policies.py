@@ -9,7 +9,7 @@ from apps.approvals.domain import window
 from apps.approvals.domain.policy import Conditions, Unevaluable, default_key
 from apps.approvals.errors import BadVerdict
 from apps.approvals.models import ApprovalPolicy
-from apps.approvals.queries import policy_in_force
+from apps.approvals.queries.rules import policy_in_force
 from apps.audit import actions as audit
 from apps.audit.clock import clock
 

@@ -73,6 +73,16 @@ MOVES: Final[dict[str, Move]] = dict(
 )
 
 
+def edges() -> frozenset[tuple[str, str]]:
+    """Return every change of state that one UPDATE may make: each arrow, and consent together with what follows it.
+
+    The database holds the same list (trigger `only_known_moves`), so that no other code can move a proposal either.
+    """
+    arrows = {(source, target) for move in MOVES.values() for source in move.sources for target in move.targets}
+    both = {(source, QUEUED) for source, target in arrows if target in CONSENTED}
+    return frozenset(arrows | both)
+
+
 def after(name: str, source: str, target: str | None = None, *, cause: str) -> str:
     """Return the state that a named move leads to; `target` may be left out where the move has only one.
 

@@ -3,13 +3,15 @@ from datetime import datetime
 import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from apps.accounts.models import Team
 from apps.agents.models import ActionType, AgentVersion, Reversibility, RiskClass
 from apps.approvals.domain.digest import Action
+from apps.approvals.domain.states import edges
+from apps.approvals.models.policies import ApprovalPolicy
 from apps.audit.fields import Xid8Field, stamp_xid
 
 
@@ -37,42 +39,7 @@ class State(models.TextChoices):
 
 # The domain owns the table of moves and spells the states; a test holds both lists together.
 OPEN = (State.PENDING, State.CLAIMED)
-UNDELIVERED = ("new", "handed", "parked")
 AFTER_CONSENT = (State.QUEUED, State.EXECUTING, State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.ROLLED_BACK)
-
-
-class ApprovalPolicy(models.Model):
-    """One immutable version of the rules for a kind of action. A change is a new version."""
-
-    class OnExpiry(models.TextChoices):
-        EXPIRE = "expire", "Expire"
-        EXTEND_ONCE = "extend_once", "Extend once"
-
-    key = models.SlugField()
-    version = models.PositiveIntegerField()
-    name = models.CharField(max_length=120)
-    action_type = models.ForeignKey(ActionType, on_delete=models.CASCADE, related_name="+")
-    conditions = models.JSONField(
-        default=dict, db_comment="auto_from_confidence: number or null; deny: {field: [values]}."
-    )
-    approvals_needed = models.PositiveSmallIntegerField(default=1)
-    window_s = models.PositiveIntegerField(default=4 * 3600)
-    on_expiry = models.CharField(max_length=12, choices=OnExpiry, default=OnExpiry.EXPIRE)
-    undo_s = models.PositiveSmallIntegerField(default=5)
-    active_from = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["key", "version"], name="one_policy_per_version"),
-            models.CheckConstraint(
-                condition=Q(window_s__gte=60) & Q(window_s__lte=30 * 86400), name="window_is_60_s_to_30_days"
-            ),
-            models.CheckConstraint(condition=Q(undo_s__lte=300), name="undo_is_at_most_300_s"),
-        ]
-        triggers = [pgtrigger.Protect(name="a_version_never_changes", operation=pgtrigger.Update)]
-
-    def __str__(self) -> str:
-        return f"{self.name} v{self.version}"
 
 
 class ProposalQuerySet(models.QuerySet["Proposal"]):
@@ -107,7 +74,23 @@ class Proposal(models.Model):
     tool_call_id = models.CharField(max_length=80)
     tool_name = models.CharField(max_length=80, blank=True, db_comment="The agent's own name of the tool.")
     interrupt_id = models.CharField(max_length=32, blank=True, db_comment="Empty: nobody waits on a thread.")
-    supersedes = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="+")
+    supersedes = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_comment="The answered or outdated proposal that this one comes instead of.",
+    )
+    compensates = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="+", db_comment="The executed one that this undoes."
+    )
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_comment="The person who asked for it, if one did; barred from deciding it.",
+    )
     title = models.CharField(
         max_length=200, db_comment="One line built from the typed arguments, never from agent prose."
     )
@@ -130,6 +113,15 @@ class Proposal(models.Model):
     created_at = models.DateTimeField()
     claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     claim_until = models.DateTimeField(null=True)
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_comment="The colleague to whom the card was handed; others may still decide it.",
+    )
+    tier = models.PositiveSmallIntegerField(default=0, db_comment="How often it was escalated.")
+    next_escalation_at = models.DateTimeField(null=True)
     deadline = models.DateTimeField(null=True)
     sla_due = models.DateTimeField(null=True)
     execute_after = models.DateTimeField(null=True)
@@ -138,15 +130,29 @@ class Proposal(models.Model):
     extended_at = models.DateTimeField(null=True, db_comment="When the window was extended; it is, once at most.")
     closed_at = models.DateTimeField(null=True, db_comment="When it stopped waiting for people.")
     synthetic = models.BooleanField(default=False)
+    search = models.GeneratedField(
+        expression=SearchVector("title", "target", "subject", config="simple"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
     xid = Xid8Field()
 
     objects = ProposalQuerySet.as_manager()
 
     class Meta:
-        triggers = [stamp_xid()]
+        triggers = [
+            stamp_xid(),
+            pgtrigger.FSM(name="only_known_moves", field="state", transitions=sorted(edges())),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["source", "external_id", "position"], name="one_proposal_per_source_id"),
             models.UniqueConstraint(fields=["thread_id", "tool_call_id"], name="one_proposal_per_tool_call"),
+            models.CheckConstraint(condition=Q(state__in=State.values), name="a_state_is_known"),
+            models.UniqueConstraint(
+                fields=["compensates"],
+                condition=~Q(state__in=["rejected", "answered", "expired", "withdrawn", "stale", "failed"]),
+                name="one_live_compensation",
+            ),
             models.CheckConstraint(
                 condition=Q(executable=True) | ~Q(state__in=AFTER_CONSENT), name="what_is_not_executable_never_runs"
             ),
@@ -169,6 +175,12 @@ class Proposal(models.Model):
                 name="open_by_team_and_deadline",
             ),
             models.Index(fields=["execute_after"], condition=Q(state="queued"), name="queued_by_time"),
+            models.Index(
+                fields=["next_escalation_at"],
+                condition=Q(state__in=["pending", "claimed"], next_escalation_at__isnull=False),
+                name="open_by_escalation",
+            ),
+            GinIndex(fields=["search"], name="proposals_by_word"),
             models.Index(fields=["team"], condition=Q(state="unknown"), name="unknown_outcomes"),
             models.Index(fields=["xid", "id"], name="proposals_in_commit_order"),
             models.Index(fields=["agent_version", "state"], name="proposals_by_version_and_state"),
@@ -210,109 +222,10 @@ class ProposalBody(models.Model):
     agent_text = models.TextField(blank=True, max_length=4000)
     review_reason = models.CharField(max_length=300, blank=True, db_comment="Why the policy asked people.")
     trace_ref = models.CharField(max_length=120, blank=True)
+    redacted = models.JSONField(default=list, db_comment="JSON pointers of what held a secret at intake.")
+    state_found = models.JSONField(
+        null=True, db_comment="Watched fields of the target as read when it turned out to have moved."
+    )
 
     def __str__(self) -> str:
         return f"body of proposal {self.proposal_id}"
-
-
-class Decision(models.Model):
-    """One verdict by a person, a policy or a timer."""
-
-    class Verdict(models.TextChoices):
-        APPROVE = "approve", "Approved"
-        EDIT = "edit", "Approved with changes"
-        REJECT = "reject", "Rejected"
-        RESPOND = "respond", "Answered"
-        ASK = "ask", "Asked back"
-        EXPIRE = "expire", "Expired"
-        WITHDRAW = "withdraw", "Withdrawn"
-        STALE = "stale", "Out of date"
-
-    class By(models.TextChoices):
-        PERSON = "person", "Person"
-        POLICY = "policy", "Policy"
-        TIMER = "timer", "Timer"
-        AGENT = "agent", "Agent"
-
-    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="decisions")
-    verdict = models.CharField(max_length=8, choices=Verdict)
-    by_kind = models.CharField(max_length=8, choices=By)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
-    channel = models.CharField(max_length=12, default="page")
-    digest = models.CharField(max_length=71)
-    policy_version = models.PositiveIntegerField(null=True)
-    reason = models.CharField(max_length=2000, blank=True)
-    args_edited = models.JSONField(null=True)
-    materiality = models.DecimalField(max_digits=4, decimal_places=3, null=True)
-    opened_at = models.DateTimeField(null=True)
-    decided_at = models.DateTimeField()
-    voided_at = models.DateTimeField(null=True)
-    final = models.BooleanField(default=True)
-    synthetic = models.BooleanField(default=False)
-    xid = Xid8Field()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["proposal"], condition=Q(final=True, voided_at__isnull=True), name="one_live_final_decision"
-            ),
-            models.UniqueConstraint(
-                fields=["proposal", "actor"],
-                condition=Q(voided_at__isnull=True, verdict__in=["approve", "edit"]),
-                name="one_live_approval_per_person",
-            ),
-            models.CheckConstraint(
-                condition=~Q(by_kind="person") | Q(actor__isnull=False), name="a_person_decides_by_name"
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["xid", "id"], name="decisions_in_commit_order"),
-            models.Index(fields=["actor", "-decided_at"], name="decisions_by_person"),
-        ]
-        # The stamp changes xid by itself, whatever changes.
-        triggers = [pgtrigger.ReadOnly(name="only_voiding_changes_it", exclude=["voided_at", "xid"]), stamp_xid()]
-
-    def __str__(self) -> str:
-        return f"{self.get_verdict_display()} by {self.actor or self.get_by_kind_display()}"
-
-
-class ResumeOutboxQuerySet(models.QuerySet["ResumeOutbox"]):
-    def undelivered(self) -> "ResumeOutboxQuerySet":
-        """Keep what the thread has not heard for certain."""
-        return self.filter(state__in=UNDELIVERED)
-
-
-class ResumeOutbox(models.Model):
-    """What a waiting thread must be told. Written with the decision; the broker only carries its id."""
-
-    class State(models.TextChoices):
-        NEW = "new", "New"
-        HANDED = "handed", "Handed over"
-        DELIVERED = "delivered", "Delivered"
-        CANCELLED = "cancelled", "Cancelled"
-        PARKED = "parked", "Parked"
-
-    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="outbox")
-    thread_id = models.CharField(max_length=80)
-    interrupt_id = models.CharField(max_length=32)
-    answer = models.JSONField()
-    not_before = models.DateTimeField()
-    state = models.CharField(max_length=10, choices=State, default=State.NEW)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    last_error = models.CharField(max_length=500, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
-    handed_at = models.DateTimeField(null=True)
-    sent_at = models.DateTimeField(null=True, db_comment="When the broker was last told; the sweep re-sends from here.")
-
-    objects = ResumeOutboxQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["proposal"], condition=Q(state__in=["new", "handed", "parked"]), name="one_undelivered_answer"
-            )
-        ]
-        indexes = [models.Index(fields=["not_before"], condition=Q(state__in=["new", "handed"]), name="answers_due")]
-
-    def __str__(self) -> str:
-        return f"answer to proposal {self.proposal_id}: {self.state}"

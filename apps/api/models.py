@@ -1,0 +1,21 @@
+from django.db import models
+
+from apps.accounts.models import ApiToken
+
+
+class IdempotencyRecord(models.Model):
+    """What a request with an Idempotency-Key was answered, kept for 24 h: the same body gets the same answer."""
+
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=120)
+    body_hash = models.CharField(max_length=71)
+    status = models.PositiveSmallIntegerField(null=True, db_comment="Null while the first request is being answered.")
+    response = models.JSONField(null=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["token", "key"], name="one_answer_per_idempotency_key")]
+        indexes = [models.Index(fields=["expires_at"], name="idempotency_records_by_end")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of token {self.token_id}"

@@ -1,0 +1,47 @@
+from datetime import datetime
+
+from django.db.models import Count, DateTimeField, Func, Q
+
+from apps.agents.models import ActionType, Agent
+from apps.approvals.domain.flood import Load
+from apps.approvals.models import OPEN, ApprovalPolicy, Proposal
+from apps.connectors import queries as connectors
+from apps.connectors.errors import UnknownSystem
+
+
+def policy_in_force(action_type: ActionType) -> ApprovalPolicy | None:
+    """Return the newest version that is active, or None if the action type has no policy yet. 1 query."""
+    return (
+        ApprovalPolicy.objects.filter(action_type=action_type, active_from__lte=ClockTimestamp())
+        .order_by("-version")
+        .first()
+    )
+
+
+def load(agent: Agent, *, since: datetime) -> Load:
+    """Return what an agent has before people now, and how much it proposed since then. 1 query."""
+    # A drill or a second look was planted: no agent fills its quota with them.
+    own = [Proposal.Kind.LIVE, Proposal.Kind.ADVICE]
+    rows = Proposal.objects.filter(
+        Q(state__in=OPEN) | Q(created_at__gt=since), agent_version__agent=agent, kind__in=own
+    )
+    counts = rows.aggregate(
+        open=Count("pk", filter=Q(state__in=OPEN)), recent=Count("pk", filter=Q(created_at__gt=since))
+    )
+    return Load(open=counts["open"], last_minute=counts["recent"])
+
+
+def connector_id(target: str) -> int | None:
+    """Return the id of the system that a target such as "desk:tickets/T-1001" lies in, or None. 1 query."""
+    try:
+        return connectors.connector(target.partition(":")[0]).pk
+    except UnknownSystem:
+        return None
+
+
+class ClockTimestamp(Func):
+    """The database's clock at this row, not at the start of the transaction."""
+
+    function = "clock_timestamp"
+    arity = 0
+    output_field = DateTimeField()
