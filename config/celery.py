@@ -18,12 +18,17 @@ PERIODIC: Final = {
     "programs.evaluate_gates": 300.0,
     "approvals.sweep_expiry": 15.0,
     "approvals.sweep_outbox": 15.0,
+    "approvals.sweep_escalations": 15.0,
     "approvals.sweep_claims": 30.0,
     "approvals.sweep_executions": 60.0,
+    "approvals.sweep_notices": 15.0,
     "runs.sweep": 5.0,
     "runs.sweep_threads": 300.0,
     "runs.prune_checkpoints": 3_600.0,
     "audit.partitions": 3_600.0,
+    "approvals.partitions": 3_600.0,
+    "approvals.plant_drills": 600.0,
+    "approvals.roll_vigilance": 3_600.0,
 }
 
 # A worker needs a while to start; what beat sent meanwhile is still worth doing.
@@ -53,6 +58,9 @@ app.conf.update(
         "runs.start": {"queue": "runs"},
         "runs.project_run": {"queue": "runs"},
         "runs.resume": {"queue": "resume"},
+        "runs.execute": {"queue": "resume"},
+        "runs.repair": {"queue": "resume"},
+        "approvals.notify": {"queue": "notify"},
         "slo.*": {"queue": "rollup"},
     },
     timezone="UTC",

@@ -1,6 +1,7 @@
 """Typed readers of environment variables that fail loudly and name the variable."""
 
 import os
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -42,6 +43,15 @@ def integer(name: str, default: int) -> int:
     except ValueError:
         message = f"{name} is {value!r}; use a whole number."
         raise ImproperlyConfigured(message) from None
+
+
+def one_of(name: str, default: str, choices: Collection[str]) -> str:
+    """Read one of a few words; anything else is refused."""
+    value = os.environ.get(name) or default
+    if value not in choices:
+        message = f"{name} is {value!r}; use one of: {', '.join(choices)}."
+        raise ImproperlyConfigured(message)
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:

@@ -1,5 +1,6 @@
 """One settings file, in Django's own order of sections. Every value from outside has a typed reader; README lists them all."""
 
+import logging
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -198,6 +199,18 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # One import file (work items or precedents) may be this large.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# Messages: without a mail server no e-mail leaves, and channels of that kind say so on their page.
+PUBLIC_URL = env.text("PUBLIC_URL", f"{'http' if PLAIN_HTTP else 'https'}://{HOST}:{PORT}").rstrip("/")
+EMAIL_HOST = env.text("EMAIL_HOST", "")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587)
+EMAIL_HOST_USER = env.text("EMAIL_USER", "")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD", "")
+_EMAIL_TLS = env.one_of("EMAIL_TLS", "starttls", ("starttls", "tls", "none"))
+EMAIL_USE_TLS = _EMAIL_TLS == "starttls"
+EMAIL_USE_SSL = _EMAIL_TLS == "tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "pastpilot@localhost")
+
 # Work
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/0")
 
@@ -215,6 +228,8 @@ DESK_API_KEY = env.text("DESK_API_KEY", "")
 LOG_FORMAT = env.text("LOG_FORMAT", "json")
 LOGGING_CONFIG = "config.logs.configure"
 LOGGING = {"level": env.text("LOG_LEVEL", "INFO"), "format": LOG_FORMAT}
+# Whoever closes a page ends its stream: that is no trouble.
+DJANGO_STRUCTLOG_REQUEST_CANCELLED_LOG_LEVEL = logging.INFO
 
 FORMS_URLFIELD_ASSUME_HTTPS = True
 SILENCED_SYSTEM_CHECKS: list[str] = []

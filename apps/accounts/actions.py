@@ -1,12 +1,25 @@
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
 from django.db import transaction
+from django.db.models import Q
 from django.utils.text import slugify
 
+from apps.accounts.access import Forbidden
+from apps.accounts.domain import tokens
 from apps.accounts.domain.rights import roles_with
-from apps.accounts.errors import AddressTaken, FirstRunOver, LastAdministrator, NotYours
-from apps.accounts.models import Membership, Role, Team, User
+from apps.accounts.errors import AddressTaken, BadToken, FirstRunOver, LastAdministrator, NotYours
+from apps.accounts.models import ApiToken, Membership, Role, Team, User
 from apps.accounts.queries import team_ids_with
 from apps.audit import actions as audit
+from apps.audit.clock import clock
 from apps.audit.locks import try_xact_lock
+
+_KEY_ID_ALPHABET: Final = string.ascii_letters + string.digits
 
 
 @transaction.atomic
@@ -124,6 +137,99 @@ def change_profile(person: User, *, name: str, time_zone: str) -> None:
     User.objects.filter(pk=person.pk).update(**after)
     person.name, person.time_zone = name, time_zone
     audit.record("person.changed", subject=person.actor, actor=person.actor, payload={"before": before, "after": after})
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token with its text, which exists nowhere else and is shown once."""
+
+    token: ApiToken
+    text: str
+
+
+@transaction.atomic
+def issue_token(
+    *,
+    kind: str,
+    name: str,
+    team: Team,
+    scopes: Sequence[str],
+    agent_id: int | None = None,
+    cidr: str = "",
+    days: int = tokens.LONGEST_LIFE.days,
+    actor: User,
+    at: datetime | None = None,
+) -> Issued:
+    """Make a token for a program (S7). Only its SHA-256 is kept.
+
+    Raises Forbidden without the right in the team, BadToken for a scope that its kind may not have, a life of more
+    than 90 days, no agent for an agent's token, or a network that is none.
+    """
+    if not actor.has_perm("people.change", team.pk):
+        raise Forbidden("people.change", team.pk)
+    if not scopes or not set(scopes) <= set(tokens.SCOPES[kind]):
+        raise BadToken(f"A token of this kind may have: {', '.join(tokens.SCOPES[kind])}. Nothing was issued.")
+    if not timedelta(0) < timedelta(days=days) <= tokens.LONGEST_LIFE:
+        raise BadToken(f"A token lives for 1 to {tokens.LONGEST_LIFE.days} days. Nothing was issued.")
+    if (kind == ApiToken.Kind.AGENT) != (agent_id is not None):
+        raise BadToken("An agent's token names its agent, and no other token does. Nothing was issued.")
+    try:
+        network = tokens.network(cidr)
+    except tokens.BadNetwork as error:
+        raise BadToken(f"{error} Nothing was issued.") from error
+    now = at or clock()
+    text = tokens.spell(
+        "".join(secrets.choice(_KEY_ID_ALPHABET) for _ in range(tokens.KEY_ID_CHARS)), secrets.token_urlsafe(32)
+    )
+    token = ApiToken.objects.create(
+        kind=kind,
+        name=name,
+        team=team,
+        agent_id_value=agent_id,
+        key_id=tokens.key_id_of(text) or "",
+        sha256=tokens.digest_of_token(text),
+        scopes=list(scopes),
+        cidr=network,
+        created_by=actor,
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+    )
+    facts = {"kind": kind, "key_id": token.key_id, "scopes": token.scopes, "cidr": network, "agent": agent_id}
+    audit.record(
+        "token.issued",
+        subject=f"token:{token.pk}",
+        actor=actor.actor,
+        team_id=team.pk,
+        payload={**facts, "name": name, "expires_at": token.expires_at},
+    )
+    return Issued(token, text)
+
+
+@transaction.atomic
+def revoke_token(token: ApiToken, *, actor: User, at: datetime | None = None) -> ApiToken:
+    """Take a token away; the next request with it is refused. Twice is the same as once. Raises Forbidden."""
+    if not actor.has_perm("people.change", token.team_id):
+        raise Forbidden("people.change", token.team_id)
+    row = ApiToken.objects.select_for_update().get(pk=token.pk)
+    if row.revoked_at is None:
+        row.revoked_at = at or clock()
+        row.save(update_fields=["revoked_at"])
+        audit.record(
+            "token.revoked",
+            subject=f"token:{row.pk}",
+            actor=actor.actor,
+            team_id=row.team_id,
+            payload={"name": row.name, "key_id": row.key_id},
+        )
+    return row
+
+
+def note_token_use(token: ApiToken, *, at: datetime) -> None:
+    """Remember when a token was last used, at most once a minute. It decides nothing, so it is no event."""
+    long_ago = at - tokens.NOTE_USE_EVERY
+    if token.last_used_at is None or token.last_used_at <= long_ago:
+        unnoted = Q(last_used_at__isnull=True) | Q(last_used_at__lte=long_ago)
+        ApiToken.objects.filter(unnoted, pk=token.pk).update(last_used_at=at)
 
 
 def _teams_in_hand(person: User, actor: User) -> list[Team]:

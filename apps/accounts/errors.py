@@ -16,3 +16,7 @@ class NotYours(PeopleError):
 
 class AddressTaken(PeopleError):
     """Two people cannot sign in by one address."""
+
+
+class BadToken(PeopleError):
+    """A token that may not be issued like this."""

@@ -4,8 +4,10 @@ from zoneinfo import available_timezones
 from django import forms
 from django.contrib.auth.forms import BaseUserCreationForm, SetPasswordForm
 
+from apps.accounts.domain.tokens import AGENT, LONGEST_LIFE, BadNetwork, network
 from apps.accounts.models import Role, Team, User
 from apps.accounts.queries import ROLE_MEANS
+from apps.accounts.speakers import Speaker, speakers
 
 ROLE_CHOICES = [(role.value, f"{role.label}: {ROLE_MEANS[role]}") for role in Role]
 
@@ -64,6 +66,53 @@ class ProfileForm(forms.Form):
         super().__init__(*args, **options)
         zones = cast("forms.ChoiceField", self.fields["time_zone"])
         zones.choices = [(zone, zone) for zone in sorted(available_timezones())]
+
+
+class TokenForm(forms.Form):
+    """A new token for an agent. Only scopes that open a door of this version are offered."""
+
+    name = forms.CharField(max_length=80, help_text="Where it is used, for example: refunds agent, production.")
+    agent = forms.TypedChoiceField(coerce=int, help_text="It can only ask on behalf of this agent, and never decides.")
+    days = forms.IntegerField(
+        label="Lives for days", min_value=1, max_value=LONGEST_LIFE.days, initial=30, help_text="At most 90."
+    )
+    cidr = forms.CharField(
+        label="Only from network",
+        required=False,
+        max_length=50,
+        help_text="As this server sees the caller, for example 203.0.113.0/24. Empty: from anywhere.",
+    )
+
+    SCOPES = ("proposals:write",)
+
+    def __init__(self, *args: Any, teams: frozenset[int], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._speakers = {each.id: each for each in speakers(teams)}
+        field = cast("forms.TypedChoiceField", self.fields["agent"])
+        field.choices = [(each.id, each.name) for each in self._speakers.values()]
+
+    @property
+    def has_agents(self) -> bool:
+        return bool(self._speakers)
+
+    def clean_cidr(self) -> str:
+        try:
+            return network(self.cleaned_data["cidr"])
+        except BadNetwork as error:
+            raise forms.ValidationError(str(error)) from error
+
+    @property
+    def speaker(self) -> Speaker:
+        return self._speakers[self.cleaned_data["agent"]]
+
+    def token_fields(self) -> dict[str, Any]:
+        given = self.cleaned_data
+        return {
+            "kind": AGENT,
+            "scopes": self.SCOPES,
+            "agent_id": given["agent"],
+            **{name: given[name] for name in ("name", "days", "cidr")},
+        }
 
 
 def _offer(field: forms.Field, teams: frozenset[int]) -> None:

@@ -52,7 +52,7 @@ class RefusalsAreRecorded:
 
 
 def record_refusal(request: HttpRequest, refusal: Exception) -> None:
-    """Record who was refused what, as far as the refusal says: `right`, `subject`, `team_id`.
+    """Record who was refused what, as far as the refusal says: `right`, `subject`, `team_id`; `actor` for programs.
 
     Doors that answer refusals themselves, as the inbox and the JSON API do, call this too.
     """
@@ -60,7 +60,7 @@ def record_refusal(request: HttpRequest, refusal: Exception) -> None:
     audit.record(
         "access.refused",
         subject=getattr(refusal, "subject", None) or f"right:{getattr(refusal, 'right', 'unnamed')}",
-        actor=getattr(person, "actor", "user:unknown"),
+        actor=str(getattr(refusal, "actor", "") or getattr(person, "actor", "user:unknown")),
         team_id=getattr(refusal, "team_id", None),
         outcome="hidden" if isinstance(refusal, Hidden) else "forbidden",
         payload={

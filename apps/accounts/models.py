@@ -152,6 +152,12 @@ class ApiToken(models.Model):
         """The pseudonym by which the audit log knows whom it speaks for."""
         return f"agent:{self.agent_id_value}" if self.kind == self.Kind.AGENT else f"token:{self.pk}"
 
+    def state(self, at: datetime) -> str:
+        """Say whether it still opens anything: live, revoked or expired."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "live" if self.expires_at > at else "expired"
+
 
 def _backends() -> list[Any]:
     """Return the backends; our rights hold in a team's id, where Django's types expect a model's row."""

@@ -1,11 +1,14 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
 from apps.accounts.domain.rights import roles_with
-from apps.accounts.models import Membership, Role, Team, User
+from apps.accounts.domain.tokens import Known
+from apps.accounts.models import ApiToken, Membership, Role, Team, User
+from apps.audit.names import names_of
 
 
 def team_ids_with(user: User | AnonymousUser, right: str) -> frozenset[int]:
@@ -108,3 +111,43 @@ def names_of_people(ids: Collection[int]) -> Mapping[int, str]:
 
 def names_of_teams(ids: Collection[int]) -> Mapping[int, str]:
     return dict(Team.objects.filter(pk__in=ids).values_list("pk", "name"))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One line of the list of tokens; `state` is live, revoked or expired."""
+
+    token: ApiToken
+    speaks_for: str
+    state: str
+    may_change: bool
+
+
+def token_rows(viewer: User, *, at: datetime) -> list[TokenRow]:
+    """Return the tokens of the teams whose people the viewer may see, newest first. 1 query and 1 per kind of name."""
+    rows = list(
+        ApiToken.objects.filter(team__in=team_ids_with(viewer, "people.view"))
+        .select_related("team", "created_by")
+        .order_by("-created_at", "-pk")
+    )
+    names = names_of(each.actor for each in rows)
+    changeable = team_ids_with(viewer, "people.change")
+    return [
+        TokenRow(each, names.get(each.actor, each.team.name), each.state(at), each.team_id in changeable)
+        for each in rows
+    ]
+
+
+def names_of_tokens(ids: Collection[int]) -> Mapping[int, str]:
+    """Name tokens for pages that know their ids only. 1 query."""
+    return dict(ApiToken.objects.filter(pk__in=ids).values_list("pk", "name"))
+
+
+def token_of_key(key_id: str) -> ApiToken | None:
+    """Return the token whose text has this middle part. 1 query."""
+    return ApiToken.objects.filter(key_id=key_id).first()
+
+
+def known(token: ApiToken) -> Known:
+    """Return what the rule of the door needs of a token."""
+    return Known(token.sha256, tuple(token.scopes), token.cidr, token.expires_at, token.revoked_at)

@@ -8,6 +8,7 @@ from apps.accounts import views
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", views.sign_in, name="account_login"),
     path("logout/", allauth_views.logout, name="account_logout"),
+    path("reauthenticate/", views.sign_in_again, name="account_reauthenticate"),
     path("inactive/", allauth_views.account_inactive, name="account_inactive"),
     path("password/change/", views.change_password, name="account_change_password"),
 ]

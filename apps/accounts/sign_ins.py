@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from django.http import HttpRequest
+
+from apps.accounts import sessions
 from apps.accounts.models import User
 from apps.audit import actions as audit
 
@@ -9,8 +12,15 @@ from apps.audit import actions as audit
 MAX_ADDRESS = 254
 
 
-def signed_in(*, user: User, **_: Any) -> None:
+def signed_in(*, user: User, request: HttpRequest, **_: Any) -> None:
+    sessions.note_sign_in(request, user)
     audit.record("session.opened", subject=user.actor, actor=user.actor)
+
+
+def shown_again(*, user: User, reauthenticated: bool = False, **_: Any) -> None:
+    """Somebody gave their password again inside a session."""
+    if reauthenticated:
+        audit.record("session.confirmed", subject=user.actor, actor=user.actor)
 
 
 def signed_out(*, user: User | None, **_: Any) -> None:

@@ -23,10 +23,12 @@ from apps.accounts.forms import (
     InviteForm,
     ProfileForm,
     TeamForm,
+    TokenForm,
 )
-from apps.accounts.models import Membership, User
-from apps.accounts.queries import people_of, people_page, roles_held, team_ids_with
+from apps.accounts.models import ApiToken, Membership, Team, User
+from apps.accounts.queries import people_of, people_page, roles_held, team_ids_with, token_rows
 from apps.accounts.types import AuthenticatedRequest
+from apps.audit.clock import clock
 
 BACKEND = "apps.accounts.backends.RoleBackend"
 
@@ -101,6 +103,17 @@ def change_password(request: AuthenticatedRequest) -> HttpResponse:
         messages.info(request, "This account has no password. An administrator can make a link to choose one.")
         return redirect("accounts:me")
     return allauth_views.password_change(request)
+
+
+@never_cache
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def sign_in_again(request: AuthenticatedRequest) -> HttpResponse:
+    """Give the password again before a dear action; whoever has none signs out and in."""
+    if not request.user.has_usable_password():
+        return render(request, "account/reauthenticate.html")
+    return allauth_views.reauthenticate(request)
 
 
 @require_safe
@@ -199,6 +212,36 @@ def make_link(request: AuthenticatedRequest, person_id: int) -> HttpResponse:
     except PeopleError as refusal:
         return _person(request, subject, problem=str(refusal))
     return _person(request, subject, link=invitations.link_for(subject))
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def tokens(request: AuthenticatedRequest) -> HttpResponse:
+    """The tokens by which programs sign in, and the form that issues one; its text is shown once, here."""
+    ensure(request.user, "people.view")
+    teams = team_ids_with(request.user, "people.change")
+    form = TokenForm(request.POST or None, teams=teams)
+    issued = None
+    if request.method == "POST":
+        ensure(request.user, "people.change")
+        if form.is_valid():
+            team = Team.objects.get(pk=form.speaker.team_id)
+            issued = actions.issue_token(**form.token_fields(), team=team, actor=request.user)
+            form = TokenForm(teams=teams)
+    rows = token_rows(request.user, at=clock())
+    context = {"rows": rows, "form": form, "issued": issued, "may_change": bool(teams)}
+    return render(request, "accounts/tokens.html", context, status=_status(form))
+
+
+@require_POST
+@login_required
+def revoke_token(request: AuthenticatedRequest, token_id: int) -> HttpResponse:
+    """Take one token away."""
+    token = object_or_404(ApiToken.objects.all(), request.user, "people.change", token_id)
+    actions.revoke_token(token, actor=request.user)
+    messages.success(request, f"{token} opens nothing any more.")
+    return redirect("accounts:tokens")
 
 
 def _seen(request: AuthenticatedRequest, person_id: int) -> User:

@@ -10,7 +10,7 @@ from django.db.models import Max
 
 from apps.accounts.models import Team, User
 from apps.agents.domain import ladder
-from apps.agents.domain.schema import checked_definition
+from apps.agents.domain.schema import SchemaRefused, checked_compensation, checked_definition
 from apps.agents.errors import AlreadyDefined, OnlyLowers, ReasonMissing, SlugTaken, SwitchMissing
 from apps.agents.models import (
     ActionType,
@@ -126,7 +126,13 @@ def change_agent(
     known = {each.key: each for each in agent.action_types.all()}
     for definition in workflow.action_types(settings):
         if definition["key"] in known:
-            revise_action_type(known[definition["key"]], args_schema=definition["args_schema"], actor=actor)
+            revise_action_type(
+                known[definition["key"]],
+                args_schema=definition["args_schema"],
+                compensated_by=definition.get("compensated_by"),
+                compensation_args=definition.get("compensation_args"),
+                actor=actor,
+            )
         else:
             define_action_type(agent, actor=actor, **definition)
     for cell in agent.levels.all():
@@ -180,15 +186,20 @@ def define_action_type(
     level: str = Level.APPROVE,
     allow_respond: bool = False,
     regulated: bool = False,
+    compensated_by: str = "",
+    compensation_args: Mapping[str, str] | None = None,
 ) -> ActionType:
     """
     Say what an agent may propose, and how far it may go alone.
 
-    Raises SchemaRefused when schema, fields and sentence do not fit together, AlreadyDefined for a second definition.
+    `compensated_by` names the action type of the same agent, defined before, whose call undoes this one; its arguments
+    come from `compensation_args`. Raises SchemaRefused when schema, fields, sentence and compensation do not fit
+    together, AlreadyDefined for a second definition.
     """
     shape = checked_definition(
         args_schema, editable_fields=editable_fields, materiality=materiality, consequence=consequence
     )
+    undone_from = _compensation(agent, key, shape, compensated_by, compensation_args or {})
     try:
         with transaction.atomic():
             action_type = ActionType.objects.create(
@@ -204,6 +215,8 @@ def define_action_type(
                 reversibility=reversibility,
                 allow_respond=allow_respond,
                 regulated=regulated,
+                compensated_by=compensated_by,
+                compensation_args=undone_from,
             )
     except IntegrityError as error:
         raise AlreadyDefined(f"{agent.name} already has an action type {key}.") from error
@@ -225,8 +238,19 @@ def define_action_type(
 
 
 @transaction.atomic
-def revise_action_type(action_type: ActionType, *, args_schema: Mapping[str, Any], actor: Actor) -> ActionType:
-    """Change the shape of the arguments under the next schema version; the same shape again changes nothing."""
+def revise_action_type(
+    action_type: ActionType,
+    *,
+    args_schema: Mapping[str, Any],
+    actor: Actor,
+    compensated_by: str | None = None,
+    compensation_args: Mapping[str, str] | None = None,
+) -> ActionType:
+    """
+    Change the shape of the arguments under the next schema version, or what undoes the action; the same again changes nothing.
+
+    Without `compensated_by` what undoes it stays. Raises SchemaRefused.
+    """
     row = ActionType.objects.select_for_update().select_related("agent").get(pk=action_type.pk)
     shape = checked_definition(
         args_schema,
@@ -234,16 +258,26 @@ def revise_action_type(action_type: ActionType, *, args_schema: Mapping[str, Any
         materiality=row.materiality,
         consequence=row.consequence,
     )
-    if shape == row.args_schema:
+    undone_by = row.compensated_by if compensated_by is None else compensated_by
+    given = row.compensation_args if compensated_by is None else compensation_args or {}
+    undone_from = _compensation(row.agent, row.key, shape, undone_by, given)
+    before = (row.args_schema, row.compensated_by, row.compensation_args)
+    if before == (shape, undone_by, undone_from):
         return row
-    row.args_schema, row.schema_version = shape, row.schema_version + 1
-    row.save(update_fields=["args_schema", "schema_version"])
+    row.schema_version += shape != row.args_schema
+    row.args_schema, row.compensated_by, row.compensation_args = shape, undone_by, undone_from
+    row.save(update_fields=["args_schema", "schema_version", "compensated_by", "compensation_args"])
     audit.record(
         "action_type.revised",
         subject=f"action_type:{row.pk}",
         actor=_named(actor),
         team_id=row.agent.team_id,
-        payload={"key": row.key, "schema_version": row.schema_version, "schema": digest_of(shape)},
+        payload={
+            "key": row.key,
+            "schema_version": row.schema_version,
+            "schema": digest_of(shape),
+            "compensated_by": row.compensated_by,
+        },
     )
     return row
 
@@ -416,6 +450,20 @@ def _record_history(agent: Agent, stages: Sequence[tuple[str, datetime]], *, act
         )
         for earlier, (stage, at) in zip(before, stages, strict=False)
     )
+
+
+def _compensation(
+    agent: Agent, key: str, shape: Mapping[str, Any], undone_by: str, sources: Mapping[str, str]
+) -> dict[str, str]:
+    """Check what undoes an action against the action type that does it. Raises SchemaRefused."""
+    if not undone_by:
+        if sources:
+            raise SchemaRefused(["Compensation: arguments are given, but no action type that takes them."])
+        return {}
+    undoing = agent.action_types.filter(key=undone_by).exclude(key=key).first()
+    if undoing is None:
+        raise SchemaRefused([f"Compensation: {agent.name} has no other action type {undone_by}."])
+    return checked_compensation(sources, args_schema=shape, undoing_schema=undoing.args_schema)
 
 
 def _named(actor: Actor) -> str:

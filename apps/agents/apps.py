@@ -8,10 +8,12 @@ class AgentsConfig(AppConfig):
     label = "agents"
 
     def ready(self) -> None:
+        from apps.accounts import speakers
         from apps.agents import queries
         from apps.audit import names
         from apps.ui import navigation
 
+        speakers.register(queries.speakers_of)
         names.register("agent", queries.names_of_agents)
         names.register("action_type", queries.names_of_action_types)
 

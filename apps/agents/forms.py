@@ -14,7 +14,7 @@ from apps.agents.workflows import Workflow, workflows
 # Fewer queues leave nothing to choose.
 FEWEST_QUEUES = 1
 # Addresses of our own pages below /agents/.
-RESERVED = frozenset({"new", "start", "stop"})
+RESERVED = frozenset({"new", "outside", "start", "stop"})
 _QUEUE_FORM = "key | name | what belongs there"
 
 

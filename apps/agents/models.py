@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.accounts.models import Team
+from apps.agents.workflows import OUTSIDE
 
 
 class Stage(models.TextChoices):
@@ -66,6 +67,11 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_outside(self) -> bool:
+        """True for an agent that runs in another process and asks here."""
+        return self.workflow == OUTSIDE
 
 
 class AgentVersion(models.Model):

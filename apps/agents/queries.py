@@ -9,10 +9,12 @@ from django.db.models import Prefetch, Q, QuerySet
 from apps.accounts.access import Forbidden, ensure, object_or_404, scoped
 from apps.accounts.domain.rights import holds_over_agent
 from apps.accounts.models import User
+from apps.accounts.speakers import Speaker
 from apps.agents.domain import ladder
 from apps.agents.domain.ladder import Advice, Autonomy, Ceiling, Report
 from apps.agents.first_steps import Step, steps
 from apps.agents.models import ActionType, Agent, AgentVersion, AutonomyLevel, KillSwitch, StageEvent, Standing
+from apps.agents.workflows import OUTSIDE
 from apps.audit.names import names_of
 
 # The order of locking is the order of this list, everywhere: two executors never wait for each other.
@@ -34,16 +36,25 @@ _STOPPED = {
 
 
 def blocking_switch(
-    *, team_id: int, connector_id: int | None, agent_id: int, action_type_id: int, lock: bool
+    *,
+    team_id: int,
+    connector_id: int | None,
+    agent_id: int,
+    action_type_id: int,
+    lock: bool,
+    is_elsewhere: bool = False,
 ) -> str | None:  # 1 query
     """
     Say in words why nothing may run, or None if it may. A missing switch counts as engaged.
+
+    `is_elsewhere`: the target lies in a system that is not connected here, so it has no switch of its own to ask.
 
     With lock=True the rows are held FOR SHARE until the transaction ends: whoever engages waits for it, and once
     that has committed, this answers it. Take it before any other lock of the same transaction but the proposal's own.
     """
     ids = {"team": team_id, "connector": connector_id, "agent": agent_id, "action_type": action_type_id}
-    return _first_engaged(ids, _STOPPED, lock=lock)
+    scopes = [scope for scope in _STOPPED if not (is_elsewhere and scope == KillSwitch.Scope.CONNECTOR)]
+    return _first_engaged(ids, scopes, lock=lock)
 
 
 def blocking_switch_for_people(*, connector_id: int, lock: bool) -> str | None:  # 1 query
@@ -186,6 +197,11 @@ def versions(agent: Agent) -> list[AgentVersion]:  # 1 query
     return list(agent.versions.select_related("author").order_by("-number"))
 
 
+def action_types_of(agent: Agent) -> list[ActionType]:  # 1 query
+    """Return what an agent may propose, by name."""
+    return list(agent.action_types.order_by("name", "pk"))
+
+
 def switches_for(user: User) -> list[KillSwitch]:  # 2 queries
     """Return the switches a person may see, the widest first: the one of everything and those of their teams."""
     mine = scoped(KillSwitch.objects.filter(team__isnull=False), user, "kill.engage").values("pk")
@@ -209,6 +225,12 @@ def named(switches: Iterable[KillSwitch]) -> list[KillSwitch]:  # 1 query
     for each in rows:
         each.by_name = names.get(each.by, each.by)
     return rows
+
+
+def speakers_of(team_ids: Collection[int]) -> list[Speaker]:  # 1 query
+    """Return the agents of teams that may be given a token: those that run elsewhere."""
+    rows = Agent.objects.filter(team__in=team_ids, workflow=OUTSIDE)
+    return [Speaker(pk, name, team_id) for pk, name, team_id in rows.values_list("pk", "name", "team_id")]
 
 
 def names_of_agents(ids: Collection[int]) -> Mapping[int, str]:  # 1 query

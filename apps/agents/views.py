@@ -82,6 +82,9 @@ def agent(request: AuthenticatedRequest, slug: str) -> HttpResponse:
 def versions(request: AuthenticatedRequest, slug: str) -> HttpResponse:
     """The versions of an agent, and the form that publishes the next one."""
     row = queries.agent_for(request.user, slug)
+    if row.is_outside:
+        # What runs elsewhere has other settings, and its own page for them.
+        return redirect("agents:releases", row.slug)
     if request.method == "POST":
         queries.ensure_may(request.user, "agents.change", row)
     history = queries.versions(row)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 Settings = Mapping[str, Any]
 
@@ -20,6 +20,10 @@ class Workflow:
     default_settings: Settings
     action_types: Callable[[Settings], Sequence[Mapping[str, Any]]]
 
+
+# An agent in another process has no workflow here; its owner defines what it may propose on a page.
+OUTSIDE: Final = "outside"
+RUNS_ELSEWHERE: Final = Workflow(OUTSIDE, "It runs elsewhere and asks here", {}, lambda _settings: [])
 
 _workflows: dict[str, Workflow] = {}
 

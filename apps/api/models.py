@@ -19,3 +19,17 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} of token {self.token_id}"
+
+
+class Wait(models.Model):
+    """One of the few places in which a token may wait for an answer; taken for as long as its request waits."""
+
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="+")
+    place = models.PositiveSmallIntegerField()
+    until = models.DateTimeField(db_comment="Past it the place is free, whatever became of the request that took it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["token", "place"], name="one_wait_per_place_and_token")]
+
+    def __str__(self) -> str:
+        return f"place {self.place} of token {self.token_id}"

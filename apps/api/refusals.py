@@ -1,24 +1,30 @@
-"""Every error of the JSON door has one shape: {"code", "message", "pointer"?, "problems"?, "current"?}."""
+"""Every error of the JSON door has one shape: {"code", "message", "pointer"?, "problems"?, "current"?, "retry_after"?}."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from apps.accounts.access import Forbidden, Hidden
 from apps.accounts.middleware import record_refusal
+from apps.api.idempotency import KEY_WANTED
+from apps.api.tokens import TokenRefused
 from apps.approvals.domain.edit import pointer
-from apps.approvals.errors import BadArgs, Refused
+from apps.approvals.errors import BadArgs, OpenFirst, Refused, TooMany
 from apps.approvals.models import Proposal
 from apps.audit.domain.canonical import CanonicalError
+
+_KEY_HEADER: Final = ("header", "Idempotency-Key")
 
 
 def answer_refusals(api: NinjaAPI) -> None:
     """Teach an API to answer what our verbs raise."""
     api.add_exception_handler(Refused, _refused(api))
+    api.add_exception_handler(TokenRefused, _token_refused(api))
     api.add_exception_handler(Http404, _not_found(api))
     api.add_exception_handler(PermissionDenied, _forbidden(api))
     api.add_exception_handler(AuthenticationError, _signed_out(api))
@@ -38,8 +44,28 @@ def _refused(api: NinjaAPI) -> Any:
                 {"code": each.code, "pointer": each.pointer, "message": each.message} for each in refusal.problems
             ]
         if refusal.status == HTTPStatus.CONFLICT:
-            body["current"] = _current(request)
-        return api.create_response(request, body, status=refusal.status)
+            body["current"] = _current(request, refusal)
+        if isinstance(refusal, OpenFirst):
+            body["open_first"] = [{"id": pk, "url": reverse("approvals:card", args=[pk])} for pk in refusal.ids]
+        if isinstance(refusal, TooMany):
+            body["retry_after"] = refusal.retry_after
+        response = api.create_response(request, body, status=refusal.status)
+        if isinstance(refusal, TooMany):
+            response["Retry-After"] = str(refusal.retry_after)
+        return response
+
+    return handle
+
+
+def _token_refused(api: NinjaAPI) -> Any:
+    def handle(request: HttpRequest, refusal: TokenRefused) -> HttpResponse:
+        if refusal.was_shown:
+            record_refusal(request, refusal)
+        body = {"code": refusal.code, "message": refusal.message}
+        response = api.create_response(request, body, status=refusal.status)
+        if refusal.status == HTTPStatus.UNAUTHORIZED:
+            response["WWW-Authenticate"] = "Bearer"
+        return response
 
     return handle
 
@@ -74,6 +100,9 @@ def _signed_out(api: NinjaAPI) -> Any:
 
 def _misshapen(api: NinjaAPI) -> Any:
     def handle(request: HttpRequest, error: ValidationError) -> HttpResponse:
+        if any(tuple(each["loc"][:2]) == _KEY_HEADER for each in error.errors):
+            body: dict[str, Any] = {"code": "idempotency_key_missing", "message": KEY_WANTED}
+            return api.create_response(request, body, status=HTTPStatus.BAD_REQUEST)
         # The first two parts say which parameter of ours it was; the rest is the place in what was sent.
         problems = [
             {"code": "bad_request", "pointer": pointer(each["loc"][2:]), "message": f"{each['msg']}."}
@@ -104,8 +133,11 @@ def _unreadable(api: NinjaAPI) -> Any:
     return handle
 
 
-def _current(request: HttpRequest) -> dict[str, Any] | None:
-    """Say where the proposal of this address stands; whoever gets here may see it."""
+def _current(request: HttpRequest, refusal: Refused) -> dict[str, Any] | None:
+    """Say where the proposal stands that was refused, or that of this address; whoever gets here may see it."""
     kwargs = request.resolver_match.kwargs if request.resolver_match else {}
-    row = Proposal.objects.filter(pk=kwargs.get("proposal_id") or 0).first()
+    refused = getattr(refusal, "proposal", None)
+    row = (
+        refused if isinstance(refused, Proposal) else Proposal.objects.filter(pk=kwargs.get("proposal_id") or 0).first()
+    )
     return None if row is None else {"id": row.pk, "state": row.state, "version": row.version, "digest": row.digest}

@@ -9,7 +9,7 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.approvals.queries.inbox import waiting_count
-        from apps.ui import navigation
+        from apps.ui import navigation, panels
 
         navigation.register(
             navigation.Item(
@@ -21,4 +21,12 @@ class ApprovalsConfig(AppConfig):
                 key="i",
                 count=waiting_count,
             )
+        )
+        # Whoever looks after reviewers has no inbox of their own to come from.
+        navigation.register(
+            navigation.Item("Vigilance", "approvals:vigilance", icon="eye", right="vigilance.view", order=115)
+        )
+        panels.register("agent", panels.Panel("Policies", "approvals:agent-policies", order=15))
+        navigation.register(
+            navigation.Item("Channels", "approvals:channels", icon="megaphone", right="channels.view", order=115)
         )

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from apps.accounts.models import User
 from apps.agents.domain.schema import in_words
-from apps.agents.models import ActionType
-from apps.approvals.domain import states, wording
+from apps.agents.models import ActionType, RiskClass
+from apps.approvals.domain import asking, confirmation, lookalike, redaction, states, wording
+from apps.approvals.domain.delegation import Standing
+from apps.approvals.domain.digest import MovedField, moved_fields
+from apps.approvals.domain.drills import Revealed
 from apps.approvals.domain.edit import UNSTATED_MATERIALITY
 from apps.approvals.domain.hidden import has_hidden, reveal
+from apps.approvals.domain.vigilance import Attention
 from apps.approvals.models import Decision, Proposal
+from apps.approvals.queries.last_words import NOBODY
+from apps.approvals.redacting import redacted
 from apps.audit.domain.canonical import canonical
 from apps.oncall.queries import StandIns
 
@@ -47,6 +54,16 @@ class ArgField:
     max_length: int | None
     help: str
     was: str | None
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The earlier proposal that a card comes in place of: what became of it, and what the reviewer asked, if they did."""
+
+    id: int
+    words: str
+    question: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,8 @@ class Card:
     confidence: Decimal | None
     confidence_words: str
     policy: str
+    policy_key: str
+    policy_version: int
     review_reason: str
     approvals_given: int
     approvals_needed: int
@@ -141,6 +160,10 @@ class Card:
     is_demo: bool
     may_decide: bool
     may_ever_decide: bool
+    deciding_for: str
+    snoozed_until: datetime | None
+    is_escalated: bool
+    assigned_to: str
     why_not: str
     may_undo: bool
     may_respond: bool
@@ -150,6 +173,19 @@ class Card:
     work_item_id: int | None
     trace_ref: str
     as_of: datetime
+    warnings: tuple[str, ...]
+    needs_confirm: bool
+    confirm_hint: str
+    confirm_target: str
+    watches: bool
+    moved: tuple[MovedField, ...]
+    moved_words: tuple[str, ...]
+    supersedes: Superseded | None
+    is_asked_enough: bool
+    evidence_is_open: bool
+    needs_reason: bool
+    attention_words: str
+    revealed: Revealed | None
 
 
 def assemble(
@@ -161,6 +197,13 @@ def assemble(
     answer_is_new: bool,
     on_duty: Sequence[User],
     stand_ins: StandIns | None,
+    standing: Standing,
+    lender: User | None = None,
+    snoozed_until: datetime | None = None,
+    attention: Attention,
+    revealed: Revealed | None = None,
+    supersedes: Superseded | None = None,
+    repeats: int = 0,
     now: datetime,
 ) -> Card:
     """Put the card of one proposal together for one reader. No query."""
@@ -168,7 +211,7 @@ def assemble(
     live = [each for each in decisions if each.voided_at is None and each.verdict in {"approve", "edit"}]
     is_held = row.state == states.CLAIMED and row.claim_until is not None and row.claim_until > now
     claimed_by = str(row.claimed_by) if is_held and row.claimed_by else ""
-    why_not = _why_not(row, reader, now, claimed_by=claimed_by)
+    why_not = _why_not(row, reader, now, claimed_by=claimed_by, standing=standing)
     is_undoable = row.state == states.QUEUED and answer_is_new
     return Card(
         id=row.pk,
@@ -200,6 +243,8 @@ def assemble(
         confidence=row.confidence,
         confidence_words="not stated" if row.confidence is None else f"{row.confidence:.0%}",
         policy=str(row.policy) if row.policy else "no policy",
+        policy_key=row.policy.key if row.policy else "",
+        policy_version=row.policy.version if row.policy else 0,
         review_reason=body.review_reason,
         approvals_given=row.approvals_given,
         approvals_needed=row.approvals_needed,
@@ -222,7 +267,11 @@ def assemble(
         is_open=row.is_open,
         is_demo=version.agent.is_demo,
         may_decide=not why_not,
-        may_ever_decide=reader.has_perm("approvals.decide", row.team_id) and not owns(row, reader),
+        may_ever_decide=standing.decides,
+        deciding_for=str(lender or ""),
+        snoozed_until=snoozed_until,
+        is_escalated=row.tier > 0,
+        assigned_to=str(row.assigned_to or ""),
         why_not=why_not,
         may_undo=is_undoable and _may_undo(row, reader, live),
         may_respond=kind.allow_respond,
@@ -232,12 +281,31 @@ def assemble(
         work_item_id=row.work_item_id_value,
         trace_ref=body.trace_ref,
         as_of=now,
+        warnings=_warnings(row),
+        needs_confirm=needs_confirm(row),
+        confirm_hint=confirmation.hint(target=row.target, args=row.args),
+        confirm_target=confirmation.last_part(row.target),
+        watches=bool(kind.watch_fields) and row.is_open,
+        moved=_moved(row),
+        moved_words=tuple(wording.moved_field(each) for each in _moved(row)),
+        supersedes=supersedes,
+        is_asked_enough=asking.is_enough(repeats),
+        evidence_is_open=not row.is_open or attention.includes("expanded"),
+        needs_reason=not why_not and attention.includes("reason"),
+        attention_words="" if why_not else wording.asked_of_you(attention, now, ZoneInfo(reader.time_zone)),
+        revealed=revealed,
     )
 
 
-def barred(row: Proposal) -> tuple[int, int]:
-    """Return the ids of those whom R2 bars from deciding: the agent's owner now and the author of its version."""
-    return row.agent_version.agent.owner_id, row.agent_version.author_id
+def barred(row: Proposal) -> tuple[int, ...]:
+    """Return the ids of those whom R2 bars from deciding: the agent's owner now, its version's author, and who asked for it."""
+    asked_for_it = () if row.requested_by_id is None else (row.requested_by_id,)
+    return (row.agent_version.agent.owner_id, row.agent_version.author_id, *asked_for_it)
+
+
+def needs_confirm(row: Proposal) -> bool:
+    """R3, R20: what is of high risk, or holds a field that nobody declared, is never approved by one click."""
+    return row.risk_class == RiskClass.HIGH or bool(_undeclared(row))
 
 
 def owns(row: Proposal, user: User) -> bool:
@@ -268,16 +336,54 @@ def kind_field(action_type: ActionType, args: Mapping[str, Any]) -> str | None:
     )
 
 
-def _why_not(row: Proposal, reader: User, now: datetime, *, claimed_by: str) -> str:
+def _why_not(row: Proposal, reader: User, now: datetime, *, claimed_by: str, standing: Standing) -> str:
     if not row.is_open:
         return f"This is {row.get_state_display().lower()}."
-    if not reader.has_perm("approvals.decide", row.team_id):
-        return "You may read this, and a reviewer of the team decides it."
-    if owns(row, reader):
+    if not standing.may:
+        is_reviewer = reader.has_perm("approvals.decide", row.team_id)
+        who = "those whom its policy names decide it" if is_reviewer else "a reviewer of the team decides it"
+        return f"You may read this, and {who}."
+    if standing.is_barred and not owns(row, reader):
+        return "Someone else must decide this one: you stand in for somebody who may not decide it."
+    if standing.is_barred:
         return "Someone else must decide this one: you own this agent or wrote this version of it."
     if row.deadline is not None and row.deadline <= now:
         return "Nobody answered in time; nothing was executed."
     return f"{claimed_by} is deciding." if claimed_by and row.claimed_by_id != reader.pk else ""
+
+
+def _undeclared(row: Proposal) -> list[str]:
+    known = row.action_type.args_schema.get("properties", {})
+    return sorted(name for name in row.args if name not in known)
+
+
+def _warnings(row: Proposal) -> tuple[str, ...]:
+    """R20: letters that are not what they look like, fields that nobody declared, secrets that are hidden here."""
+    texts = [row.target, row.subject, *_texts(row.args)]
+    found = [reveal(each) for each in lookalike.warnings(texts)]
+    found += [f"{reveal(name)} is no field of this action. Read what exactly is sent." for name in _undeclared(row)]
+    if redaction.has_secret(row.args):
+        found.append("It sends something that looks like a secret. It is hidden here, and sent as it is.")
+    return tuple(found)
+
+
+def _texts(value: object) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case Mapping():
+            return [text for each in value.values() for text in _texts(each)]
+        case list():
+            return [text for each in value for text in _texts(each)]
+        case _:
+            return []
+
+
+def _moved(row: Proposal) -> tuple[MovedField, ...]:
+    """R9: say of a card that went stale which watched fields were found changed."""
+    if row.body.state_found is None:
+        return ()
+    return tuple(moved_fields(row.body.state_proposed, row.body.state_found, row.action_type.watch_fields))
 
 
 def _state_words(row: Proposal) -> str:
@@ -293,15 +399,13 @@ def _who_answers(on_duty: Sequence[User], stand_ins: StandIns | None) -> str:
 
 
 def _may_undo(row: Proposal, reader: User, live: Sequence[Decision]) -> bool:
-    if reader.has_perm("runs.repair", row.team_id):
-        return True
-    return reader.has_perm("approvals.undo", row.team_id) and any(each.actor_id == reader.pk for each in live)
+    return reader.has_perm("runs.repair", row.team_id) or any(each.actor_id == reader.pk for each in live)
 
 
 def _consequence(row: Proposal) -> str:
     if row.args == row.args_original and row.body.consequence:
         return reveal(row.body.consequence)
-    return reveal(in_words(row.action_type.consequence, args=row.args, target=row.target))
+    return reveal(redacted(in_words(row.action_type.consequence, args=row.args, target=row.target)))
 
 
 def _diff(proposed: Mapping[str, Any], if_approved: Mapping[str, Any], watched: Sequence[str]) -> tuple[DiffRow, ...]:
@@ -328,19 +432,27 @@ def _args(row: Proposal) -> tuple[ArgField, ...]:
 
 def _arg(name: str, described: Mapping[str, Any], row: Proposal, *, required: Sequence[str]) -> ArgField:
     value, original = row.args.get(name), row.args_original.get(name)
+    is_secret = redaction.has_secret(value)
     return ArgField(
         name=name,
         label=str(described.get("title") or name.replace("_", " ").capitalize()),
         value=value,
-        shown=shown(value),
+        shown=shown(redacted(value)),
         kind=_field_kind(described, value),
         choices=tuple(str(each) for each in described.get("enum", ())),
-        is_editable=name in row.action_type.editable_fields,
+        # What is hidden cannot be changed here: the form would have to show it.
+        is_editable=name in row.action_type.editable_fields and not is_secret,
         is_required=name in required,
         max_length=described.get("maxLength"),
         help=str(described.get("description", "")),
-        was=shown(original) if value != original else None,
+        was=shown(redacted(original)) if value != original else None,
+        exact="" if value is None or is_secret else _exact(value),
     )
+
+
+def _exact(value: object) -> str:
+    """Write a value as the edit form must hold it, so that an untouched field comes back as it was."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _field_kind(described: Mapping[str, Any], value: object) -> str:
@@ -365,7 +477,7 @@ def _evidence(item: object) -> Evidence:
 
 
 def _line(decision: Decision) -> DecisionLine:
-    by = str(decision.actor) if decision.actor else {"policy": "the policy", "timer": "the clock"}.get(decision.by_kind)
+    by = str(decision.actor) if decision.actor else NOBODY.get(decision.by_kind)
     return DecisionLine(
         words=decision.get_verdict_display(),
         by=by or "the agent",

@@ -77,9 +77,9 @@ def _untold_of(chunk: Sequence[int]) -> Iterator[Mismatch]:
 
 
 def _verdicts(proposal_ids: Sequence[int]) -> Any:
-    # A person who withdraws gives no verdict; that event is its own.
+    # Who withdraws, or asks for a new proposal because the target moved, gives no verdict; those events are their own.
     rows = Decision.objects.filter(proposal__in=proposal_ids, synthetic=False, by_kind=Decision.By.PERSON)
-    rows = rows.exclude(verdict=Decision.Verdict.WITHDRAW)
+    rows = rows.exclude(verdict__in=[Decision.Verdict.WITHDRAW, Decision.Verdict.STALE])
     return rows.values_list("proposal_id", "actor_id").annotate(n=Count("pk")).order_by("proposal_id", "actor_id")
 
 

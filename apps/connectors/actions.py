@@ -171,19 +171,21 @@ def start_execution(
     tool_call_id: str,
     proposal_id: int | None,
     agent_id: int,
-    connector_key: str,
+    connector_key: str | None,
     digest: str,
     actor: str,
     worker: str,
     request_hash: str = "",
+    team: Team | None = None,
     at: datetime | None = None,
 ) -> ActionExecution:
     """
     Write the ledger row before the side effect, in the caller's transaction. Whoever writes it may send; nobody else.
 
+    Without a `connector_key` the system is not connected here: an agent in another process writes, for its `team`.
     Raises AlreadyExecuted, carrying the row, when the tool call has one; UnknownSystem for an unknown connector.
     """
-    connector = connector_of(connector_key)
+    connector = None if connector_key is None else connector_of(connector_key)
     try:
         with transaction.atomic():
             execution = ActionExecution.objects.create(
@@ -192,6 +194,7 @@ def start_execution(
                 proposal_id_value=proposal_id,
                 agent_id_value=agent_id,
                 connector=connector,
+                team=team if connector is None else None,
                 digest=digest,
                 idempotency_key=f"{thread_id}:{tool_call_id}",
                 request_hash=request_hash,
@@ -249,11 +252,15 @@ def _record(action: str, execution: ActionExecution, *, actor: str, payload: Map
         action,
         subject=f"execution:{execution.pk}",
         actor=actor,
-        team_id=execution.connector.team_id,
+        team_id=execution.owner_id,
         proposal_id=execution.proposal_id_value,
         digest=execution.digest,
         outcome=execution.state,
-        payload={"connector": execution.connector.key, "agent": execution.agent_id_value, **payload},
+        payload={
+            "connector": execution.connector and execution.connector.key,
+            "agent": execution.agent_id_value,
+            **payload,
+        },
     )
 
 

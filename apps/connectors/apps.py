@@ -14,7 +14,7 @@ class ConnectorsConfig(AppConfig):
         from apps.ui import navigation
 
         names.register("connector", queries.names_of_systems)
-        systems.register(queries.systems_for_agents)
+        systems.register(queries.systems_for_agents, queries.is_connected)
         navigation.register(
             navigation.Item("Systems", "connectors:systems", icon="plug", right="connectors.view", order=70)
         )

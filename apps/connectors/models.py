@@ -88,7 +88,16 @@ class ActionExecution(models.Model):
         null=True, db_comment="approvals.Proposal.id; null for a hand-over closed by a person."
     )
     agent_id_value = models.BigIntegerField(db_comment="agents.Agent.id, so that the ledger can be counted per agent.")
-    connector = models.ForeignKey(Connector, on_delete=models.PROTECT, related_name="+")
+    connector = models.ForeignKey(
+        Connector,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_comment="Null where an agent in another process writes to a system that is not connected here.",
+    )
+    team = models.ForeignKey(
+        Team, on_delete=models.PROTECT, null=True, related_name="+", db_comment="Whose write it is without a connector."
+    )
     digest = models.CharField(max_length=71)
     idempotency_key = models.CharField(max_length=170)
     state = models.CharField(max_length=8, choices=State, default=State.STARTED)
@@ -110,7 +119,11 @@ class ActionExecution(models.Model):
     class Meta:
         triggers = [stamp_xid()]
         constraints = [
-            models.UniqueConstraint(fields=["thread_id", "tool_call_id"], name="one_execution_per_tool_call")
+            models.UniqueConstraint(fields=["thread_id", "tool_call_id"], name="one_execution_per_tool_call"),
+            models.CheckConstraint(
+                condition=models.Q(connector__isnull=False) | models.Q(team__isnull=False),
+                name="an_execution_belongs_to_a_team",
+            ),
         ]
         indexes = [
             models.Index(
@@ -125,6 +138,11 @@ class ActionExecution(models.Model):
 
     def __str__(self) -> str:
         return f"{self.idempotency_key}: {self.state}"
+
+    @property
+    def owner_id(self) -> int | None:
+        """The team whose people may see it: that of the system or, without one, that of the agent."""
+        return self.team_id if self.connector is None else self.connector.team_id
 
     @property
     def took(self) -> timedelta | None:

@@ -86,6 +86,11 @@ def systems_for_agents(user: User) -> list[tuple[str, str]]:
     return list(scoped(Connector.objects.order_by("name"), user, "agents.register").values_list("key", "name"))
 
 
+def is_connected(key: str) -> bool:
+    """Say whether there is a system of this key, whoever's it is. 1 query."""
+    return Connector.objects.filter(key=key).exists()
+
+
 def names_of_systems(ids: Collection[int]) -> Mapping[int, str]:
     """Name systems for pages that know their ids only. 1 query."""
     return dict(Connector.objects.filter(pk__in=ids).values_list("pk", "name"))

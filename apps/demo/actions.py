@@ -186,8 +186,9 @@ def _make_agent(
     # A few hundred precedents are weaker evidence than thousands; from here on they were right on the demo's own tickets.
     chosen = {**workflow.default_settings, "sure_at": 0.45}
     version = agents.publish_version(agent, settings=chosen, author=owner, actor=owner)
-    [definition] = workflow.action_types(chosen)
-    action_type = agents.define_action_type(agent, **definition, level=spec.level, actor=owner)
+    undoing, does = workflow.action_types(chosen)
+    agents.define_action_type(agent, **undoing, actor=owner)
+    action_type = agents.define_action_type(agent, **does, level=spec.level, actor=owner)
     policy = publish_policy(action_type, actor=owner.actor, name=f"{spec.name}: a person decides")
     if spec.slug == LIVE_AGENT:
         learn_bytes(version, PRECEDENTS.read_bytes(), name=PRECEDENTS.name, actor=owner.actor)

@@ -88,13 +88,14 @@ def _unclassed_actions(gate: Gate, criterion: Criterion, _: datetime) -> Reading
 
 
 def _live_decisions(gate: Gate, criterion: Criterion, at: datetime) -> QuerySet[Decision]:
-    """What people decided for good about real proposals: no drill, no advice, nothing taken back.
+    """What people decided for good about real proposals: no drill, no advice, nothing taken back, and nothing that undoes another.
 
     A demo's agents are judged by their generated past, as their budgets are; no other agent has generated rows.
     """
     return Decision.objects.filter(
         proposal__agent_version__agent=gate.program.agent_id,
         proposal__kind=Proposal.Kind.LIVE,
+        proposal__compensates__isnull=True,
         by_kind=Decision.By.PERSON,
         final=True,
         voided_at__isnull=True,
@@ -106,9 +107,11 @@ def _unedited_approvals(gate: Gate, criterion: Criterion, at: datetime) -> Readi
     """Share of decisions that approved unchanged, per risk class or per action type at its class's bar (rule 4).
 
     Each class or type in use must pass; one without a bar is skipped. The agent's owner and the version's author do not
-    vouch for it (rule 16): what only they decided is in use and has no case yet.
+    vouch for it (rule 16), nor does an approval of somebody who did not look: what only they decided is in use and has
+    no case yet.
     """
     counted = ~Q(actor=F("proposal__agent_version__agent__owner")) & ~Q(actor=F("proposal__agent_version__author"))
+    counted &= Q(is_evidence=True)
     rows = (
         _live_decisions(gate, criterion, at)
         .filter(verdict__in=[Decision.Verdict.APPROVE, Decision.Verdict.EDIT, Decision.Verdict.REJECT])

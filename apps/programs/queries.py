@@ -12,7 +12,7 @@ from apps.accounts.access import Forbidden, Hidden, ensure
 from apps.accounts.models import Role, User
 from apps.accounts.queries import team_ids_with
 from apps.agents.models import Agent, AutonomyLevel, Level, Stage, StageEvent
-from apps.approvals.models import Decision
+from apps.approvals.models import Decision, Proposal
 from apps.audit.clock import clock
 from apps.programs.domain.catalogue import TRANSITIONS
 from apps.programs.domain.criteria import Reading
@@ -449,6 +449,7 @@ def portfolio(user: User, *, at: datetime | None = None) -> Portfolio:  # 8 quer
     decided = dict(
         Decision.objects.filter(
             proposal__agent_version__agent__in=ids,
+            proposal__kind=Proposal.Kind.LIVE,
             by_kind=Decision.By.PERSON,
             final=True,
             voided_at__isnull=True,

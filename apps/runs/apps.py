@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -9,6 +11,7 @@ class RunsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.agents import workflows
+        from apps.approvals.signals import decided
         from apps.runs import checks  # noqa: F401  # registers itself
         from apps.runs.queries import hand_over_count
         from apps.runs.workflows.ticket_desk import cards, scope
@@ -31,3 +34,12 @@ class RunsConfig(AppConfig):
         )
         workflows.register("ticket_desk", "Ticket desk: route and answer", scope.DEFAULT_SETTINGS, cards.action_types)
         panels.register("agent", panels.Panel("Work", "runs:agent-panel", order=20))
+        panels.register("executed-proposal", panels.Panel("Roll back", "runs:compensation", order=30))
+        decided.connect(_wake, dispatch_uid="runs.compensations")
+
+
+def _wake(proposal_id: int, **_: Any) -> None:
+    """For speed only; the sweep is for truth."""
+    from apps.runs.actions import compensations
+
+    compensations.wake(proposal_id)

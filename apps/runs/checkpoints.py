@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db import connection
 from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Connection, OperationalError, connect
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
+
+from apps.audit.direct import conninfo
 
 LOCK_WAIT_S: Final = 2.0
 """R14: a busy thread is waited for so long; then the answer comes back later."""
@@ -22,6 +23,7 @@ LOCK_POLL_S: Final = 0.05
 LOOK_EVERY_S: Final = 1.0
 MIGRATION_LOCK: Final = "runs.migrate_checkpoints"
 MIGRATION_WAIT_S: Final = 120.0
+APPLICATION: Final = "pastpilot checkpoints"
 
 Pool = ConnectionPool[Connection[DictRow]]
 
@@ -67,7 +69,7 @@ def thread_lock(thread_id: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[bool
 def migrate() -> int:
     """Make or update LangGraph's tables; return their version. Several at once: one works, the others wait and find it done."""
     database = settings.DIRECT_DATABASE or connection.settings_dict
-    with connect(_conninfo(database), autocommit=True, row_factory=dict_row) as conn:
+    with connect(conninfo(database, application_name=APPLICATION), autocommit=True, row_factory=dict_row) as conn:
         # Polls: a blocked SELECT would hold a snapshot, and CREATE INDEX CONCURRENTLY of the holder would wait for it.
         if not _try_lock(conn, MIGRATION_LOCK, MIGRATION_WAIT_S):
             raise TimeoutError(
@@ -108,7 +110,7 @@ def _pool(database: Mapping[str, Any], *, name: str, options: str = "") -> Pool:
         # R13: a statement that was prepared on one server is unknown on the next.
         kwargs["prepare_threshold"] = None
     return ConnectionPool(
-        _conninfo(database, options=options),
+        conninfo(database, application_name=APPLICATION, options=options),
         min_size=1,
         max_size=4,
         num_workers=1,
@@ -128,24 +130,6 @@ def _check(conn: Connection[DictRow]) -> None:
 
 
 _looked_at: WeakKeyDictionary[Connection[DictRow], float] = WeakKeyDictionary()
-
-
-def _conninfo(database: Mapping[str, Any], *, options: str = "") -> str:
-    given: dict[str, Any] = {
-        key: value for key, value in database.get("OPTIONS", {}).items() if isinstance(value, str | int)
-    }
-    # An argument of psycopg, not of the server: see _pool().
-    given.pop("prepare_threshold", None)
-    if options:
-        given["options"] = f"{given.get('options', '')} {options}".strip()
-    return make_conninfo(
-        dbname=database["NAME"],
-        user=database["USER"] or None,
-        password=database["PASSWORD"] or None,
-        host=database["HOST"] or None,
-        port=database["PORT"] or None,
-        **{"application_name": "pastpilot checkpoints", **given},
-    )
 
 
 def _try_lock(conn: Connection[DictRow], name: str, wait_s: float) -> bool:

@@ -26,6 +26,10 @@ class NotRepaired(Exception):
     """A thread was not planned anew; nothing was changed."""
 
 
+class NotCompensated(Exception):
+    """What would undo an executed action was not proposed; nothing was changed."""
+
+
 class NotClosed(Exception):
     """A handed-over case was not closed; it still waits, unless the text says otherwise."""
 

@@ -40,6 +40,17 @@ class KeepForm(forms.Form):
     )
 
 
+class CompensateForm(forms.Form):
+    """Why a person asks to roll an executed action back."""
+
+    reason = forms.CharField(
+        label="Why should it be rolled back?",
+        min_length=MIN_REASON,
+        max_length=MAX_REASON,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
+
 class EndForm(forms.Form):
     """Why a person ends a run by hand."""
 

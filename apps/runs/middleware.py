@@ -13,10 +13,10 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command, interrupt
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from apps.connectors import errors as connectors
 from apps.runs.actions import writes
+from apps.runs.domain.outcome import GOES_ON, RESPONDED
 from apps.runs.errors import HandOver
 from apps.runs.execution import RunContext, claimed
 
@@ -25,9 +25,11 @@ Handler = Callable[[ToolCallRequest], Answer]
 
 MAX_TRIES_OF_A_TURN: Final = 3
 """A model that answers in a form nobody can use is asked again so often, and no more, before a person takes over."""
-MAX_TRIES_OF_A_CALL: Final = 3
-"""R11: an unanswered call is repeated at most so often, with the same idempotency key."""
 DECISIONS: Final[tuple[DecisionType, ...]] = ("approve", "edit", "reject", "respond")
+OUTCOME: Final = "outcome"
+"""Where a tool's message says in one word what became of its call."""
+MODEL: Final = "model"
+"""LangChain's name of the node where the model has its turn."""
 _REFUSED_BY_LANGCHAIN: Final = "User rejected the tool call for `{name}` with reason: "
 
 
@@ -80,18 +82,20 @@ class CheckedTurn(AgentMiddleware[Any, RunContext, Any]):
 
 
 class ReplyText(AgentMiddleware[Any, RunContext, Any]):
-    """Outermost: tells the agent the true text instead of LangChain's fixed "User rejected…". Acts after its handler only."""
+    """
+    Outermost: tells the agent the true text instead of LangChain's fixed "User rejected…", and gives it the next word.
+
+    Acts after its handler only: what stands before it would run twice. An answer that is neither yes nor no (a question, a
+    target that moved, a person's own result) leads back to the model (R5), although the tool would end the run.
+    """
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> Answer:
         """Also gives back the database connections of the pool's thread, which nobody else would close."""
         try:
             answer = handler(request)
+            return _heard(request, answer) if isinstance(answer, ToolMessage) else answer
         finally:
             connections.close_all()
-        prefix = _REFUSED_BY_LANGCHAIN.format(name=request.tool_call["name"])
-        if isinstance(answer, ToolMessage) and isinstance(answer.content, str) and answer.content.startswith(prefix):
-            return answer.model_copy(update={"content": answer.content.removeprefix(prefix)})
-        return answer
 
 
 class Approval(HumanInTheLoopMiddleware[Any, RunContext, Any]):
@@ -119,7 +123,8 @@ class Approval(HumanInTheLoopMiddleware[Any, RunContext, Any]):
             return request, None
         if answer["type"] == "edit":
             return self._apply_edit(request, answer["edited_action"]), answer["edited_action"]
-        return _answer_message(request.tool_call, answer)
+        told = _answer_message(request.tool_call, answer)
+        return told.model_copy(update={"additional_kwargs": {OUTCOME: answer["type"]}})
 
 
 class ExecutionClaim(AgentMiddleware[Any, RunContext, Any]):
@@ -167,25 +172,7 @@ class Retry(AgentMiddleware[Any, RunContext, Any]):
         """Try at most three times, with growing random pauses. After an unclear try only a success settles it."""
         if request.tool_call["name"] not in self.write_tools:
             return handler(request)
-        unclear: list[connectors.Unclear] = []
-
-        def is_worth_it(error: BaseException) -> bool:
-            if isinstance(error, connectors.Unclear):
-                unclear.append(error)
-            is_unanswered = isinstance(error, connectors.NotSent | connectors.Unclear)
-            return is_unanswered and writes.may_repeat(_context(request).connector_key)
-
-        try:
-            return Retrying(
-                stop=stop_after_attempt(MAX_TRIES_OF_A_CALL),
-                wait=wait_random_exponential(multiplier=0.2, max=2),
-                retry=retry_if_exception(is_worth_it),
-                reraise=True,
-            )(handler, request)
-        except connectors.ConnectorError as error:
-            if unclear and not isinstance(error, connectors.Unclear):
-                raise unclear[-1] from error
-            raise
+        return writes.answered(lambda: handler(request), connector_key=_context(request).connector_key)
 
 
 def stack(
@@ -200,6 +187,21 @@ def stack(
         ExecutionClaim(write_tools=write_tools, extra=extra),
         Retry(write_tools=write_tools),
     )
+
+
+def _heard(request: ToolCallRequest, answer: ToolMessage) -> Answer:
+    """Say truly what became of a call. The answer and who speaks next are one write of the graph: no crash comes between."""
+    code = str(answer.additional_kwargs.get(OUTCOME) or "")
+    if code == "respond":
+        code = RESPONDED
+    elif code == "reject":
+        # The wire knows only a refusal; the row knows whether it was one.
+        code = writes.became(_context(request).thread_id, str(request.tool_call["id"]))
+        prefix = _REFUSED_BY_LANGCHAIN.format(name=request.tool_call["name"])
+        answer = answer.model_copy(update={"content": str(answer.content).removeprefix(prefix)})
+    if code:
+        answer = answer.model_copy(update={"additional_kwargs": {**answer.additional_kwargs, OUTCOME: code}})
+    return Command(update={"messages": [answer]}, goto=MODEL) if code in GOES_ON else answer
 
 
 def _complaints(turn: AIMessage, wrong: Sequence[str]) -> list[AnyMessage]:
@@ -272,5 +274,5 @@ def _message(request: ToolCallRequest, text: str, *, is_error: bool, code: str =
         name=request.tool_call["name"],
         tool_call_id=str(request.tool_call["id"]),
         status="error" if is_error else "success",
-        additional_kwargs={"outcome": code} if code else {},
+        additional_kwargs={OUTCOME: code} if code else {},
     )

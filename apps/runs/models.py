@@ -110,6 +110,13 @@ class Run(models.Model):
     sent_at = models.DateTimeField(null=True, db_comment="When the broker was last told of it.")
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
+    repair_asked_at = models.DateTimeField(
+        null=True,
+        db_comment="When somebody asked on the page to plan the thread's last turn anew; null once that is done.",
+    )
+    repair_asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     pruned_at = models.DateTimeField(null=True, db_comment="When all checkpoints but the last were deleted.")
     synthetic = models.BooleanField(default=False)
     xid = Xid8Field()
@@ -132,6 +139,9 @@ class Run(models.Model):
             models.Index(fields=["agent", "-created_at"], name="runs_by_agent_and_time"),
             models.Index(fields=["ended_at"], condition=Q(pruned_at=None, synthetic=False), name="runs_to_be_pruned"),
             models.Index(fields=["xid", "id"], name="runs_in_commit_order"),
+            models.Index(
+                fields=["repair_asked_at"], condition=Q(repair_asked_at__isnull=False), name="repairs_asked_for"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -139,12 +149,13 @@ class Run(models.Model):
 
 
 class Step(models.Model):
-    """One thing a run did, for people to read: a model turn, a read, a proposal, a write, a hand-over."""
+    """One thing a run did, for people to read: a model turn, a read, a proposal, what it heard of it, a write, a hand-over."""
 
     class Kind(models.TextChoices):
         MODEL = "model", "Model turn"
         READ = "read", "Read"
         PROPOSE = "propose", "Proposed"
+        ANSWER = "answer", "Heard"
         WRITE = "write", "Wrote"
         HAND_OVER = "hand_over", "Handed over"
         ERROR = "error", "Error"

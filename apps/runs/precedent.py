@@ -20,6 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from apps.runs.domain import reply
 from apps.runs.domain.nearest import Answer, Case, NearestIndex, Verdict
+from apps.runs.domain.outcome import ASKED_BACK, OUTDATED, RESPONDED
 from apps.runs.lineage import lineage_of
 from apps.runs.models import Precedent
 
@@ -32,6 +33,14 @@ SHOWN = 5
 """So many of the nearest cases go with an answer as evidence."""
 QUOTED = 120
 """Characters of the nearest case that an explanation quotes."""
+MAX_ASKED = 1
+"""It answers so many questions about a case by what it decides from; to a further one it has no better answer."""
+MAX_OUTDATED = 3
+"""A case that changes under its proposals more often than this is somebody's hands on it, and theirs."""
+HEARD = 600
+"""Characters of what it heard that it quotes."""
+EXPLAINED = 3
+"""So many of the nearest cases are told to a reviewer who asks."""
 
 
 class PrecedentChatModel(BaseChatModel):
@@ -76,16 +85,26 @@ class PrecedentChatModel(BaseChatModel):
     def _next(self, said: "_Conversation", tools: "_Tools") -> AIMessage:
         if said.ended_with is not None:
             return AIMessage(content=said.ended_with)
-        if said.refusal is not None:
-            return self._hand_over(said, tools, said.refusal_reason, f"Not routed: {said.refusal}")
+        stop = self._reason_to_stop(said)
+        if stop is not None:
+            return self._hand_over(said, tools, *stop)
         if said.ticket is None:
-            if said.failed_read is not None:
-                return self._hand_over(said, tools, "not_found", f"The ticket could not be read: {said.failed_read}")
             return said.call(tools, "read_ticket", ticket=said.ticket_id)
         customer = str(said.ticket.get("customer") or "")
         if customer and not said.looked_up:
             return said.call(tools, "look_up_customer", customer=customer)
         return self._answer(said, tools)
+
+    def _reason_to_stop(self, said: "_Conversation") -> tuple[str, str] | None:
+        if said.refusal is not None:
+            return "not_sure", f"Not routed: {said.refusal}"
+        if said.asked > MAX_ASKED:
+            return "not_sure", f"I have no better answer. {self._known(said)} {said.heard}"
+        if said.outdated > MAX_OUTDATED:
+            return "not_sure", f"It changed each time I proposed. {said.heard}"
+        if said.failed_read is not None:
+            return "not_found", f"The ticket could not be read: {said.failed_read}"
+        return None
 
     def _answer(self, said: "_Conversation", tools: "_Tools") -> AIMessage:
         answer = index_of(self.version_id).answer(text_of(said.ticket or {}))
@@ -113,7 +132,7 @@ class PrecedentChatModel(BaseChatModel):
         return said.call(
             tools,
             "route_ticket",
-            words=f"{names[answer.queue]}, score {answer.score:.2f}. {_nearest(answer)}",
+            words=self._words(said, answer, names[answer.queue]),
             evidence=evidence,
             ticket=said.ticket_id,
             queue=answer.queue,
@@ -125,6 +144,21 @@ class PrecedentChatModel(BaseChatModel):
             ),
             confidence=answer.score,
         )
+
+    def _words(self, said: "_Conversation", answer: Answer, queue_name: str) -> str:
+        """Say what it would do and why; to a reviewer's question it gives the whole ground, and says that there is no more."""
+        words = f"{queue_name}, score {answer.score:.2f}."
+        if not said.heard:
+            return f"{words} {_nearest(answer)}"
+        if said.is_asked:
+            return (
+                f"{said.heard}\n\nI read the ticket again and propose {words} I decide by the nearest decided cases and know "
+                f"no other reason:\n{_explained(answer)}"
+            )
+        return f"{said.heard}\n\nI read the ticket again and propose {words} {_nearest(answer)}"
+
+    def _known(self, said: "_Conversation") -> str:
+        return _nearest(index_of(self.version_id).answer(text_of(said.ticket or {})))
 
     def _hand_over(
         self, said: "_Conversation", tools: "_Tools", reason: str, words: str, evidence: dict[str, Any] | None = None
@@ -170,9 +204,23 @@ def _nearest(answer: Answer) -> str:
     near = answer.nearest
     if near is None:
         return ""
-    words = " ".join(near.case.text.split())
-    short = words if len(words) <= QUOTED else f"{words[: QUOTED - 1]}…"
-    return f"Nearest ({near.similarity:.2f}): “{short}” went to {near.case.queue or 'a person'}."
+    return f"Nearest ({near.similarity:.2f}): “{_quoted(near.case.text)}” went to {near.case.queue or 'a person'}."
+
+
+def _explained(answer: Answer) -> str:
+    """Name the nearest cases, how alike each is and what became of it, a line each."""
+    lines = [
+        f"- {each.similarity:.0%} alike, went to {each.case.queue or 'a person'}"
+        + (f" with priority {each.case.priority}" if each.case.priority else "")
+        + f": “{_quoted(each.case.text)}” (precedent:{each.case.id})"
+        for each in answer.neighbours[:EXPLAINED]
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= QUOTED else f"{words[: QUOTED - 1]}…"
 
 
 def _allowed_priority(voted: str, priorities: Sequence[str]) -> str:
@@ -199,17 +247,6 @@ class _Tools:
         return value if choices is None or value in choices else otherwise
 
 
-_REFUSALS = {
-    "rejected": "refused",
-    "refused": "refused",
-    "withdrawn": "refused",
-    "expired": "expired",
-    "stale": "stale",
-    "failed": "technical",
-    "unknown": "technical",
-}
-
-
 @dataclass(slots=True)
 class _Conversation:
     """What the messages so far establish."""
@@ -221,7 +258,10 @@ class _Conversation:
     customer: dict[str, Any] = field(default_factory=dict)
     looked_up: bool = False
     refusal: str | None = None
-    refusal_reason: str = "refused"
+    asked: int = 0
+    outdated: int = 0
+    heard: str = ""
+    is_asked: bool = False
     ended_with: str | None = None
 
     @classmethod
@@ -246,13 +286,31 @@ class _Conversation:
         elif tool == "look_up_customer":
             # A customer who cannot be found is no reason to stop: the reply then has no name.
             self.customer, self.looked_up = ({} if failed else _record(words) or {}), True
-        elif tool == "route_ticket" and failed:
-            code = message.artifact.get("code", "") if isinstance(message.artifact, dict) else ""
-            self.refusal, self.refusal_reason = words or "no reason was given", _REFUSALS.get(code, "refused")
         elif tool == "route_ticket":
-            self.ended_with = f"Ticket {self.ticket_id} is routed."
+            self.hear_of_route(message)
         elif tool == "hand_over" and not failed:
             self.ended_with = f"Ticket {self.ticket_id} is with a person now."
+
+    def hear_of_route(self, message: ToolMessage) -> None:
+        """After a question or a change the case is read anew; any other answer but success is the last word about it."""
+        code, words = message.additional_kwargs.get("outcome"), message.text
+        if code == ASKED_BACK:
+            self.asked += 1
+            self.read_again(words, is_asked=True)
+        elif code == OUTDATED:
+            self.outdated += 1
+            self.read_again(words, is_asked=False)
+        elif code == RESPONDED:
+            self.refusal = f"a person answered instead: {words}"
+        elif message.status == "error":
+            self.refusal = words or "no reason was given"
+        else:
+            self.ended_with = f"Ticket {self.ticket_id} is routed."
+
+    def read_again(self, heard: str, *, is_asked: bool) -> None:
+        self.heard, self.is_asked = heard[:HEARD], is_asked
+        if self.asked <= MAX_ASKED and self.outdated <= MAX_OUTDATED:
+            self.ticket, self.looked_up, self.customer = None, False, {}
 
     def call(
         self, tools: _Tools, name: str, *, words: str = "", evidence: dict[str, Any] | None = None, **args: Any

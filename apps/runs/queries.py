@@ -12,7 +12,7 @@ from apps.accounts.access import object_or_404, scoped
 from apps.accounts.models import User
 from apps.accounts.queries import team_ids_with, who_can_grant
 from apps.agents import queries as agents
-from apps.agents.models import Agent
+from apps.agents.models import ActionType, Agent
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.approvals.models import State as Proposed
 from apps.audit.clock import clock
@@ -20,6 +20,7 @@ from apps.connectors import client
 from apps.connectors.errors import ConnectorError, NotFound
 from apps.connectors.models import ActionExecution
 from apps.runs.models import HAND_OVER_THREAD, Run, Step, WorkItem
+from apps.runs.queries_asked import asked_by
 from apps.runs.workflow import part
 
 # In these states somebody or something still owes the thread an answer.
@@ -114,17 +115,22 @@ class RunPage:
     who_grants: str
 
 
-def run_page(user: User, pk: int) -> RunPage:  # 3 queries
+def run_page(user: User, pk: int, *, card_id: int | None = None) -> RunPage:  # 3 queries, 1 more from a card
     """
     Return a run with everything it did. Outsiders get 404.
 
-    Who may not read raw traces gets its state and outcome, without steps, arguments and what was said.
+    Who may not read raw traces gets its state and outcome, without steps, arguments and what was said. Who comes from a
+    card that waits sees the run as it stood when it asked.
     """
     runs = Run.objects.select_related("agent", "agent_version", "work_item")
     run = object_or_404(runs, user, VIEW, pk, team="agent__team")
     may_read = agents.may(user, READ, run.agent)
-    steps = run.steps.order_by("position") if may_read else ()
-    proposals = tuple(Proposal.objects.filter(thread_id=run.thread_id).order_by("pk"))
+    steps: Sequence[Step] = list(run.steps.order_by("position")) if may_read else []
+    asked = asked_by(user, pk, card_id)
+    if asked is None:
+        proposals = tuple(Proposal.objects.filter(thread_id=run.thread_id).order_by("pk"))
+    else:
+        run, steps, proposals = asked.run_then(run), asked.steps_then(steps), (asked.card,)
     end = run.ended_at or max((each.created_at for each in proposals), default=None)
     is_open = run.state == Run.State.HANDED_OVER and run.work_item.state == WorkItem.State.HANDED_OVER
     return RunPage(
@@ -277,6 +283,8 @@ class StuckThread:
     since: datetime
     proposal_id: int | None
     may_give_up: bool
+    may_repair: bool
+    is_being_repaired: bool
 
 
 def stuck_threads(user: User) -> list[StuckThread]:  # 5 queries
@@ -320,6 +328,13 @@ def work_panel(user: User, agent_id: int) -> WorkPanel:  # 4 queries
         share_handed_over=by_state[Run.State.HANDED_OVER] / ended if ended else None,
         newest=tuple(_row(each) for each in newest),
     )
+
+
+def first_action_type(agent_id: int) -> ActionType | None:  # 1 query
+    """Return what an agent itself does, the first of it; what only undoes another action is asked for by people."""
+    kinds = ActionType.objects.filter(agent=agent_id)
+    undoing = kinds.exclude(compensated_by="").values("compensated_by")
+    return kinds.exclude(key__in=undoing).order_by("pk").first()
 
 
 def hand_over_count(user: User) -> int | None:  # 1 query
@@ -437,6 +452,8 @@ def _stuck(user: User, run: Run, what: str, answer: ResumeOutbox | None = None) 
         since=answer.not_before if answer else run.heartbeat_at or run.created_at,
         proposal_id=answer.proposal_id if answer else None,
         may_give_up=bool(error) and user.has_perm(END, run.agent.team_id),
+        may_repair=run.state == Run.State.WAITING and user.has_perm(END, run.agent.team_id),
+        is_being_repaired=run.repair_asked_at is not None,
     )
 
 

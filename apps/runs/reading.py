@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from apps.accounts.models import User
 from apps.agents.models import Agent, AgentVersion
 from apps.runs.actions.imports import Imported, Progress, import_work
 from apps.runs.actions.learning import Learned, learn
@@ -37,10 +38,15 @@ def import_bytes(
     parts: Sequence[str] = (),
     labels: bytes | None = None,
     open_tickets: bool = False,
+    withdraw_as: User | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
-    """Import a file of work. Raises files.Unreadable for the file as a whole, FaultyFile for its rows; then nothing is stored."""
+    """
+    Import a file of work. Raises files.Unreadable for the file as a whole, FaultyFile for its rows, Forbidden as import_work.
+
+    Then nothing is stored.
+    """
     sheet = files.read(data, parts=parts)
     rows, problems = files.work(sheet.rows, labels=files.queues_by_label(labels) if labels else None)
     problems = [*sheet.problems, *problems]
@@ -53,6 +59,7 @@ def import_bytes(
         sha256=sheet.sha256,
         actor=actor,
         open_tickets=open_tickets,
+        withdraw_as=withdraw_as,
         dry_run=dry_run,
         progress=progress,
     )

@@ -8,8 +8,8 @@ from celery import current_app, shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from apps.audit.locks import try_advisory_lock
-from apps.runs import checkpoints, heartbeat, pooling, queries, threads
-from apps.runs.actions import runs
+from apps.runs import checkpoints, direct, heartbeat, pooling, queries, threads
+from apps.runs.actions import compensations, repairs, runs
 from apps.runs.graph import graph_for
 
 # A provider may be slow; a run that takes longer than this has lost its way and is tried again.
@@ -42,6 +42,18 @@ def resume(outbox_id: int) -> None:
     threads.resume(outbox_id, graph_for=graph_for, worker=worker_name())
 
 
+@shared_task(name="runs.execute", acks_late=True, soft_time_limit=SOFT_LIMIT_S, time_limit=HARD_LIMIT_S)
+def execute(proposal_id: int) -> None:
+    """Do what was decided and nobody waits for on a thread."""
+    direct.execute(proposal_id, worker=worker_name())
+
+
+@shared_task(name="runs.repair", acks_late=True, soft_time_limit=SOFT_LIMIT_S, time_limit=HARD_LIMIT_S)
+def repair_asked(run_id: int) -> None:
+    """Plan a thread's last turn anew, if somebody asked for it on the page."""
+    threads.repair_asked(run_id, graph_for=graph_for, worker=worker_name())
+
+
 @shared_task(name="runs.project_run", acks_late=True, soft_time_limit=SOFT_LIMIT_S, time_limit=HARD_LIMIT_S)
 def project_run(run_id: int) -> None:
     threads.project(run_id, graph_for=graph_for, worker=worker_name())
@@ -53,6 +65,8 @@ def sweep() -> None:
     with try_advisory_lock("runs.sweep") as got:
         if got:
             runs.resend_due()
+            repairs.send_due()
+            compensations.send_due()
             runs.open_runs()
 
 

@@ -29,7 +29,7 @@ from apps.approvals.models import State as Proposed
 from apps.connectors.client import Record
 from apps.connectors.errors import ConnectorError
 from apps.runs import checkpoints, heartbeat
-from apps.runs.actions import ends, runs, writes
+from apps.runs.actions import ends, repairs, runs, writes
 from apps.runs.actions.openings import open_case
 from apps.runs.actions.runs import Question
 from apps.runs.domain import outcome as endings
@@ -37,7 +37,7 @@ from apps.runs.domain.lease import MAX_ATTEMPTS
 from apps.runs.domain.outcome import Call, Outcome, Said
 from apps.runs.errors import HandOver, NotRepaired, OutcomeUnknown
 from apps.runs.execution import RunContext
-from apps.runs.middleware import answer_problem
+from apps.runs.middleware import OUTCOME, answer_problem
 from apps.runs.models import Run
 from apps.runs.workflow import part
 
@@ -129,16 +129,42 @@ def repair(thread_id: str, *, graph_for: GraphFor, worker: str, actor: str) -> l
     with checkpoints.thread_lock(thread_id) as is_ours:
         if not is_ours:
             raise NotRepaired(f"Thread {thread_id} is being worked on. Nothing was changed.")
-        run = _run(thread_id=thread_id)
-        if run.state != Run.State.WAITING:
-            raise NotRepaired(
-                f"Run {run.pk} is {run.get_state_display().lower()}; only a waiting one can be repaired. Nothing was changed."
-            )
-        thread = _Thread(run, graph_for, worker)
-        thread.graph.update_state(thread.config, None, as_node="model")
-        runs.tell_repaired(run, actor=actor)
-        thread.work(lambda: thread.settle(thread.invoke(None)))
-        return [each.id for each in thread.graph.get_state(thread.config).interrupts]
+        return _repair(_run(thread_id=thread_id), graph_for, worker, actor)
+
+
+def repair_asked(run_id: int, *, graph_for: GraphFor, worker: str) -> None:
+    """Do the repair that somebody asked for on the page; whatever goes wrong is told on the operators' list."""
+    asked = Run.objects.filter(pk=run_id, repair_asked_at__isnull=False)
+    thread_id = asked.values_list("thread_id", flat=True).first()
+    if thread_id is None:
+        return
+    with checkpoints.thread_lock(thread_id) as is_ours:
+        # Under the lock: another worker may have done it since. A busy thread is left to the next sweep.
+        row = asked.select_related("repair_asked_by").first() if is_ours else None
+        if row is None:
+            return
+        try:
+            _repair(_run(pk=run_id), graph_for, worker, row.repair_asked_by.actor if row.repair_asked_by else "system")
+        except NotRepaired as reason:
+            repairs.settle(_run(pk=run_id), problem=str(reason))
+        except Exception as error:
+            logger.exception("repair failed", run_id=run_id)
+            repairs.settle(_run(pk=run_id), problem=_in_words(error))
+        else:
+            repairs.settle(_run(pk=run_id))
+
+
+def _repair(run: Run, graph_for: GraphFor, worker: str, actor: str) -> list[str]:
+    if run.state != Run.State.WAITING:
+        raise NotRepaired(
+            f"Run {run.pk} is {run.get_state_display().lower()}; only a waiting one can be repaired. Nothing was changed."
+        )
+    thread = _Thread(run, graph_for, worker)
+    thread.graph.update_state(thread.config, None, as_node="model")
+    runs.tell_repaired(run, actor=actor)
+    thread.work(lambda: thread.settle(thread.invoke(None)))
+    _settle_heard(thread)
+    return [each.id for each in thread.graph.get_state(thread.config).interrupts]
 
 
 def prune(thread_ids: Sequence[str]) -> int:
@@ -260,6 +286,7 @@ class _Thread:
                 nearest=endings.nearest(said),
                 settings=self.version.settings,
                 watched=kind.watch_fields,
+                words=endings.words_with(said, asked["tool_call_id"]),
             )
             questions.append(
                 Question(
@@ -273,11 +300,8 @@ class _Thread:
         return questions
 
     def has_ended(self, messages: Sequence[AnyMessage]) -> bool:
-        """The last word was the result of a call that ends the task, or the model's own without a call."""
-        last = messages[-1] if messages else None
-        if isinstance(last, ToolMessage):
-            return last.name in self.cards.ENDS
-        return isinstance(last, AIMessage) and not last.tool_calls
+        """Nothing is left to do: the agent has not the next word, and no call of its last turn is unanswered."""
+        return endings.has_ended([_plain(each) for each in messages], ends=self.cards.ENDS)
 
 
 def _run(**key: Any) -> Run:
@@ -355,6 +379,15 @@ def _answered_before(thread: _Thread, answer: ResumeOutbox, state: Any) -> None:
     outbox.mark_delivered(answer.pk)
 
 
+def _settle_heard(thread: _Thread) -> None:
+    """Answers that were set aside although the thread had heard them are done, now that it went on."""
+    state = thread.graph.get_state(thread.config)
+    parked = ResumeOutbox.objects.filter(thread_id=thread.run.thread_id, state=ResumeOutbox.State.PARKED)
+    for answer in parked.select_related("proposal"):
+        if _has_heard(state, answer.proposal.tool_call_id):
+            outbox.mark_delivered(answer.pk)
+
+
 def _has_heard(state: Any, call_id: str) -> bool:
     messages = state.values.get("messages", ())
     return any(isinstance(each, ToolMessage) and each.tool_call_id == call_id for each in messages)
@@ -430,7 +463,7 @@ def _plain(message: AnyMessage) -> Said:
             name=message.name or "",
             call_id=message.tool_call_id,
             is_error=message.status == "error",
-            code=str(message.additional_kwargs.get("outcome") or ""),
+            code=str(message.additional_kwargs.get(OUTCOME) or ""),
         )
     return Said("user", message.text)
 

@@ -8,16 +8,16 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from apps.accounts.access import ensure
 from apps.accounts.types import AuthenticatedRequest
 from apps.runs import queries
-from apps.runs.actions import ends
+from apps.runs.actions import ends, repairs
 from apps.runs.actions.hand_overs import close_hand_over
 from apps.runs.actions.traces import record_read
-from apps.runs.errors import AlreadyClosed, BadChoice, NotClosed, NotEnded
+from apps.runs.errors import AlreadyClosed, BadChoice, NotClosed, NotEnded, NotRepaired
 from apps.runs.forms import CloseForm, EndForm, KeepForm
 from apps.runs.models import Run
 
@@ -41,7 +41,8 @@ def runs(request: AuthenticatedRequest) -> HttpResponse:
 @login_required
 def run(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     """One run. Who may read its trace is known to have read it."""
-    page = queries.run_page(request.user, pk)
+    card = request.GET.get("card", "")
+    page = queries.run_page(request.user, pk, card_id=int(card) if card.isdecimal() else None)
     if page.may_read:
         record_read(page.run, reader=request.user)
     return render(request, "runs/run.html", {"page_of": page, "ending": _CANCEL, "form": EndForm()})
@@ -67,6 +68,24 @@ def threads(request: AuthenticatedRequest) -> HttpResponse:
     """What does not go on by itself: operators act, others follow it."""
     ensure(request.user, queries.STUCK)
     return render(request, "runs/threads.html", {"stuck": queries.stuck_threads(request.user)})
+
+
+@require_POST
+@login_required
+def repair(request: AuthenticatedRequest, pk: int) -> HttpResponse:
+    """An operator has a stuck thread's last turn planned anew; a worker does it in a moment."""
+    run = queries.run_to_end(request.user, pk)
+    try:
+        repairs.ask_repair(run, actor=request.user)
+    except NotRepaired as refusal:
+        context = {"stuck": queries.stuck_threads(request.user), "problem": str(refusal)}
+        return render(request, "runs/threads.html", context, status=HTTPStatus.CONFLICT)
+    messages.success(
+        request,
+        f"Asked for. A worker plans the last turn of {run.work_item} anew: its question returns with the same proposal, and "
+        "nothing runs twice. If that fails, this list says why.",
+    )
+    return redirect("runs:threads")
 
 
 @require_safe

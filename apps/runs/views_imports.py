@@ -39,6 +39,12 @@ class ImportForm(forms.Form):
         help_text="In your name, as each run begins. Without it, a case that the system does not know ends with a person.",
     )
 
+    withdraw = forms.BooleanField(
+        label="Take back the questions of cases whose row has changed, and begin them anew",
+        required=False,
+        help_text="In your name; it takes an operator. Without it, a changed row of a case in work is refused.",
+    )
+
     def __init__(self, *args: Any, teams: frozenset[int], **options: Any) -> None:
         super().__init__(*args, **options)
         choices = self.fields["agent"]
@@ -78,10 +84,17 @@ def import_work(request: AuthenticatedRequest) -> HttpResponse:
         if request.POST.get("want") == "errors":
             return _with_errors(form)
         result = _result(request, form)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors or (result and not result.done) else HTTPStatus.OK
+    status = _status(form, result)
     jobs = ImportJob.objects.filter(agent__team__in=teams).select_related("agent").order_by("-pk")[:20]
     template = "runs/_import_result.html" if request.htmx else "runs/import.html"
     return render(request, template, {"form": form, "result": result, "jobs": jobs}, status=status)
+
+
+def _status(form: ImportForm, result: Result | None) -> HTTPStatus:
+    if form.errors or (result and not result.done):
+        return HTTPStatus.UNPROCESSABLE_ENTITY
+    is_refused = result is not None and result.done is not None and not result.is_check and result.done.refused
+    return HTTPStatus.CONFLICT if is_refused else HTTPStatus.OK
 
 
 def _result(request: AuthenticatedRequest, form: ImportForm) -> Result:
@@ -95,6 +108,7 @@ def _result(request: AuthenticatedRequest, form: ImportForm) -> Result:
             actor=request.user.actor,
             parts=form.part_names,
             open_tickets=form.cleaned_data["open_tickets"],
+            withdraw_as=request.user if form.cleaned_data["withdraw"] else None,
             dry_run=is_check,
         )
     except files.Unreadable as refusal:

@@ -194,18 +194,22 @@ Reader = Callable[[int, int], Iterator[Told]]
 
 
 def _decisions(low: int, high: int) -> Iterator[Told]:
-    """Agreement: approved unedited over decided by a person. Drills, timers, policies and answers are not decisions."""
+    """Agreement: approved unedited over decided by a person. Drills, timers, policies and answers are not decisions,
+    and the approval of somebody who no longer looks is no evidence (R18).
+    """
     rows = (
         Decision.objects.extra(
             where=["approvals_decision.xid >= %s::text::xid8", "approvals_decision.xid < %s::text::xid8"],
             params=[low, high],
         )  # parameters are bound; xid8 has no lookups
         .filter(final=True, by_kind=Decision.By.PERSON, synthetic=False, proposal__kind=Proposal.Kind.LIVE)
+        # What a person asked for, to undo what the agent did, is no work of the agent.
+        .filter(proposal__compensates__isnull=True)
         .filter(verdict__in=[Decision.Verdict.APPROVE, Decision.Verdict.EDIT, Decision.Verdict.REJECT])
-        .values_list("pk", "verdict", "decided_at", "voided_at", "proposal__agent_version__agent_id")
+        .values_list("pk", "verdict", "decided_at", "voided_at", "is_evidence", "proposal__agent_version__agent_id")
     )
-    for pk, verdict, decided_at, voided_at, agent_id in rows.iterator():
-        counts = voided_at is None
+    for pk, verdict, decided_at, voided_at, is_evidence, agent_id in rows.iterator():
+        counts = voided_at is None and is_evidence
         is_good = counts and verdict == Decision.Verdict.APPROVE
         yield Told(agent_id, Indicator.Kind.AGREEMENT, f"decision:{pk}", decided_at, int(is_good), int(counts))
 

@@ -188,6 +188,7 @@ def verdicts(agent: Agent, *, since: datetime, until: datetime) -> Verdicts:  # 
     """Count how people decided on an agent's proposals, generated history included as the roll-ups include it."""
     found = Decision.objects.filter(
         proposal__agent_version__agent=agent,
+        proposal__kind=Proposal.Kind.LIVE,
         final=True,
         voided_at__isnull=True,
         by_kind=Decision.By.PERSON,

@@ -74,6 +74,10 @@ class Page:
         return preferences.read(self._request, "keys")
 
     @property
+    def advance(self) -> str:
+        return preferences.read(self._request, "advance")
+
+    @property
     def path(self) -> str:
         return self._request.get_full_path()
 

@@ -1,4 +1,4 @@
-"""Theme, density and keys: a person's own choices, kept in cookies so that the first paint is already right."""
+"""Theme, density, keys and what follows a verdict: a person's own choices, kept in cookies so that the first paint is already right."""
 
 from typing import Final
 
@@ -10,6 +10,7 @@ CHOICES: Final = {
     "theme": ("auto", "light", "dark"),
     "density": ("comfortable", "compact"),
     "keys": ("on", "off"),
+    "advance": ("on", "off"),
 }
 # A choice is kept for one year after it was made.
 KEPT_FOR_SECONDS: Final = 365 * 24 * 60 * 60

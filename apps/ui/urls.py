@@ -9,4 +9,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("ui/theme/", views.prefer, {"name": "theme"}, name="theme"),
     path("ui/density/", views.prefer, {"name": "density"}, name="density"),
     path("ui/keys/", views.prefer, {"name": "keys"}, name="keys"),
+    path("ui/advance/", views.prefer, {"name": "advance"}, name="advance"),
 ]

@@ -14,8 +14,8 @@
   };
 
   // Keys. `data-key="a"` (or "g i" for two strokes) on a real button, link or input; `data-key-label` where its text is not enough.
-  const TYPING = "input, textarea, select, [contenteditable]";
-  const INTERACTIVE = `${TYPING}, a[href], button, summary, [role=button], [tabindex="0"]`;
+  const TYPING = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
+  const INTERACTIVE = `${TYPING}, input, a[href], button, summary, [role=button], [tabindex="0"]`;
   const LETTERS_ACT_IN = "[data-list], [data-card]";
   const SECOND_STROKE_MS = 1500;
   let firstStroke = "";
@@ -33,6 +33,12 @@
     if (focus.closest(TYPING)) return false;
     const isLetter = /^[a-z0-9]$/i.test(event.key);
     return !isLetter || !focus.matches(INTERACTIVE) || focus.closest(LETTERS_ACT_IN) !== null;
+  };
+
+  // Capitals ask for Shift; a locked Caps key alone changes no verb into another.
+  const strokeOf = (event) => {
+    if (!/^[a-z]$/i.test(event.key)) return event.key;
+    return event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase();
   };
 
   const press = (element) => {
@@ -71,12 +77,17 @@
       item?.click();
       return Boolean(item);
     },
+    x: () => {
+      const box = one("[type=checkbox]", document.activeElement?.closest("[data-list] > li") || make("i"));
+      box?.click();
+      return Boolean(box);
+    },
   };
 
   on("keydown", (event) => {
     if (event.key === "Escape") return leave();
     if (root.dataset.keys === "off" || event.key.length > 1 || !mayAct(event)) return;
-    const strokes = firstStroke ? `${firstStroke} ${event.key}` : event.key;
+    const strokes = firstStroke ? `${firstStroke} ${strokeOf(event)}` : strokeOf(event);
     const wasSecond = firstStroke !== "";
     clearTimeout(firstStrokeTimer);
     firstStroke = "";
@@ -113,6 +124,7 @@
     const rows = keyed().map((element) => [element.dataset.key, labelOf(element)]);
     const here = rows.filter(([key]) => !key.startsWith("g ") && key !== "/");
     if (lists().length) here.unshift(["j", "Next in the list"], ["k", "Previous in the list"], ["o", "Open"]);
+    if (lists().some((list) => one("[type=checkbox]", list))) here.unshift(["x", "Select or leave out"]);
     one("[data-keys-here]").replaceChildren(...here.map((row) => keyRow(...row)));
     const everywhere = one("[data-keys-everywhere]");
     for (const row of all("[data-found]", everywhere)) row.remove();
@@ -139,7 +151,23 @@
     if (opener) openDialog(document.getElementById(opener.dataset.opens));
     if (target.closest("[data-closes]")) target.closest("dialog")?.close();
     if (target.closest("[data-dismiss]")) target.closest(".toast, .alert")?.remove();
+    if (target.closest("[data-select-all]")) selectAll(target.closest("form"));
   });
+
+  const selectAll = (form) => {
+    const boxes = all("[type=checkbox]:not(:disabled)", form);
+    const isOn = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = isOn;
+    countSelected(form);
+  };
+  const countSelected = (form) => {
+    const places = all("[data-selected]", form);
+    if (!places.length) return;
+    const count = all("[type=checkbox]:checked", form).length;
+    for (const place of places) place.textContent = count;
+    for (const button of all("[data-needs-selection]", form)) button.disabled = !count;
+  };
+  on("change", ({ target }) => { if (target.matches("[type=checkbox]") && target.form) countSelected(target.form); });
 
   // Words for those who do not see the page change.
   const announce = (text) => {
@@ -151,11 +179,11 @@
 
   // Messages. A toast without a countdown leaves after a while unless it tells of trouble or is being read.
   const TOAST_MS = 8000;
-  const toast = (status, text, id = "") => {
+  const toast = (status, text, id = "", ...buttons) => {
     if (id) document.getElementById(id)?.remove();
     const icon = one(`#shapes [data-shape="${status}"] svg`)?.cloneNode(true);
     const close = make("button", { type: "button", class: "quiet square", "data-dismiss": "", "aria-label": "Dismiss" }, one('#shapes [data-shape="close"] svg').cloneNode(true));
-    const item = make("li", { class: "toast", "data-status": status }, ...(icon ? [icon] : []), make("span", { class: "grow" }, text), close);
+    const item = make("li", { class: "toast", "data-status": status }, ...(icon ? [icon] : []), make("span", { class: "grow" }, text), ...buttons, close);
     if (id) item.id = id;
     one("#messages").append(item);
   };
@@ -205,7 +233,10 @@
     const now = Date.now();
     for (const element of all("[data-countdown-until]")) countDown(element, now);
     for (const item of all(".toast")) ageToast(item, now);
-    if (document.visibilityState === "visible") for (const element of all("[data-poll]")) poll(element, now);
+    if (document.visibilityState === "visible") {
+      for (const element of all("[data-poll]")) poll(element, now);
+      if (one("#ahead")?.drawnAt < now - AHEAD_MS) lookAhead();
+    }
     if (ticks++ % 15 === 0) for (const element of all("time[data-relative]")) relative(element, now);
   };
   setInterval(tick, 1000);
@@ -215,10 +246,193 @@
     tick();
   });
 
+  // Cards. The next one is drawn ahead and stands there at once when a verdict is given; the verdict itself goes its own way.
+  // If it is refused, the decided card comes back as it was left. A card drawn ahead is claimed when it is shown: until the
+  // claim is answered nobody knows the version that a verdict on it must carry, so the verdict waits for that.
+  const AHEAD_MS = 60_000;
+  const ANSWERED_WITH_A_CARD = [409, 422];
+  const openCard = () => one("#detail [data-open-card]")?.dataset;
+  const rowOf = (id) => document.getElementById(`proposal-${id}`);
+  let claiming = null;
+  let aheadTimer = 0;
+
+  const ask = (url, body) => fetch(url, {
+    method: body ? "POST" : "GET",
+    body,
+    headers: { ...JSON.parse(document.body.getAttribute("hx-headers")), "HX-Request": "true", "HX-Current-URL": location.href },
+  });
+  const lookAhead = async () => {
+    const place = one("#ahead");
+    const url = openCard()?.ahead;
+    if (!place || !url || root.dataset.advance === "off") return;
+    place.drawnAt = Date.now();
+    const answer = await ask(url + location.search).catch(() => null);
+    if (answer?.ok && !answer.headers.has("HX-Redirect") && openCard()?.ahead === url) htmx.swap(place, await answer.text(), { swapStyle: "innerHTML" });
+  };
+  const lookAheadSoon = () => {
+    clearTimeout(aheadTimer);
+    aheadTimer = setTimeout(lookAhead, 100);
+  };
+  const drawnAhead = (id) => {
+    const place = one("#ahead");
+    const next = place && one(`template[data-after="${id}"]`, place);
+    if (!next || root.dataset.advance === "off" || Date.now() - place.drawnAt > AHEAD_MS) return null;
+    const shown = one("[name=shown]", rowOf(next.dataset.card) || make("i"))?.value;
+    return !shown || shown === `${next.dataset.card}:${next.dataset.version}` ? next : null;
+  };
+
+  const markOpen = (id) => {
+    const row = rowOf(id);
+    if (!one("#queue") || row?.matches("[aria-current]")) return;
+    for (const each of all("#queue [name=open]")) each.remove();
+    for (const each of all("#queue [aria-current]")) each.removeAttribute("aria-current");
+    if (!row) return;
+    row.append(make("input", { type: "hidden", name: "open", value: id }));
+    for (const each of [row, one("[data-item]", row)]) each?.setAttribute("aria-current", "true");
+  };
+  const show = (nodes, url) => {
+    const place = one("#detail");
+    const open = one("dialog[open]", place);
+    open?.close();
+    const held = { nodes: [...place.childNodes], url: location.pathname + location.search, open };
+    place.replaceChildren(...nodes);
+    htmx.process(place);
+    meet(place);
+    history.pushState({ htmx: true }, "", url);
+    markOpen(openCard()?.openCard);
+    showFromTop({ target: place });
+    const heading = one("[data-focus]", place);
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    return held;
+  };
+  // Nobody loses what they are typing into the card that is open now: then a message leads back.
+  const isBusy = () => Boolean(one("#detail dialog[open]"));
+  const comeBack = (words, act) => {
+    if (!isBusy()) return act();
+    const button = make("button", { type: "button", class: "small" }, "Back to it");
+    button.addEventListener("click", () => {
+      button.closest(".toast").remove();
+      for (const dialog of all("#detail dialog[open]")) dialog.close();
+      act();
+    });
+    toast("bad", words, "", button);
+  };
+
+  const give = async (form, submitter, next) => {
+    const { openCard: id } = openCard();
+    const body = new FormData(form, submitter);
+    body.append("ahead", next.dataset.card);
+    const held = show([...document.importNode(next.content, true).childNodes], next.dataset.url + location.search);
+    next.remove();
+    if (rowOf(id)) rowOf(id).hidden = true;
+    claiming = settle(form.getAttribute("hx-post"), body, id, held, next.dataset);
+    await claiming;
+    claiming = null;
+    lookAhead();
+  };
+  const settle = async (url, body, id, held, next) => {
+    const answer = await ask(url, body).catch(() => null);
+    const text = await answer?.text().catch(() => "") || "";
+    if (answer?.headers.has("HX-Redirect")) return location.assign(answer.headers.get("HX-Redirect"));
+    if (answer?.ok) {
+      htmx.swap(document.body, text, { swapStyle: "none" });
+      leaveQueue(id);
+      return claimShown(next);
+    }
+    if (rowOf(id)) rowOf(id).hidden = false;
+    if (ANSWERED_WITH_A_CARD.includes(answer?.status)) return comeBack(wordsOf(answer.status, text), () => {
+      history.pushState({ htmx: true }, "", held.url);
+      htmx.swap("#detail", text, { swapStyle: "innerHTML" });
+    });
+    const words = answer ? wordsOf(answer.status, text) : UNREACHABLE;
+    toast("bad", words, answer ? `failed-${answer.status}` : "offline");
+    return comeBack(words, () => {
+      show(held.nodes, held.url);
+      openDialog(held.open);
+    });
+  };
+  const claimShown = async ({ card, version, digest, claim }) => {
+    const body = new FormData();
+    for (const [name, value] of Object.entries({ version, digest, ahead: card })) body.append(name, value);
+    const answer = await ask(claim, body).catch(() => null);
+    if (!answer?.ok || openCard()?.openCard !== card) return;
+    if (!answer.headers.get("Content-Type").includes("json")) {
+      const text = await answer.text();
+      comeBack(wordsOf(answer.status, text), () => htmx.swap("#detail", text, { swapStyle: "innerHTML" }));
+      return;
+    }
+    const claimed = await answer.json();
+    for (const input of all("#detail [name=version]")) input.value = claimed.version;
+    const shown = one("[name=shown]", rowOf(card) || make("i"));
+    if (shown) shown.value = `${card}:${claimed.version}`;
+  };
+  // A row that left stays in its place, unseen, until no answer of a poll can be about it any more.
+  const leaving = new Set();
+  const leaveQueue = (id) => {
+    const row = rowOf(id);
+    if (!row) return;
+    one("[name=shown]", row)?.remove();
+    leaving.add(row);
+    if (!all("#queue [data-item]").some(isVisible)) one("#more-cards a")?.click();
+  };
+  const clearQueue = () => {
+    for (const row of leaving) (rowOf(row.id.replace("proposal-", "")) || row).remove();
+    leaving.clear();
+  };
+
+  on("htmx:confirm", (event) => {
+    const form = event.detail.elt;
+    if (!form.matches("form[data-verdict]")) return;
+    event.preventDefault();
+    if (form.isWaiting) return;
+    form.isWaiting = Boolean(claiming);
+    const { issueRequest, triggeringEvent } = event.detail;
+    const go = () => {
+      form.isWaiting = false;
+      if (!form.isConnected) return undefined;
+      const next = form.matches("[data-advances]") ? drawnAhead(openCard().openCard) : null;
+      return next ? give(form, triggeringEvent.submitter, next) : issueRequest(true);
+    };
+    if (claiming) claiming.then(go);
+    else go();
+  });
+  on("htmx:afterSettle", ({ detail }) => {
+    if (detail.elt.id === "queue") leaving.clear();
+    if (detail.elt.id !== "detail") return;
+    markOpen(openCard()?.openCard);
+    lookAheadSoon();
+  });
+  on("htmx:afterRequest", ({ detail }) => { if (detail.elt.matches("[data-poll]")) clearQueue(); });
+
+  // Hints: `data-hints="/inbox/events/"` beside data-poll. A stream that says "changed" lets the polls run at once; without
+  // it they run on as ever. Only for a page that somebody looks at, as a browser opens few connections to one host.
+  const HINTS_REST_MS = 60000;
+  let hints = null;
+  let hintsRestUntil = 0;
+  const dropHints = () => {
+    hints?.close();
+    hints = null;
+  };
+  const watchHints = () => {
+    const place = document.visibilityState === "visible" && one("[data-hints]");
+    if (!place) return dropHints();
+    if (hints || Date.now() < hintsRestUntil) return;
+    hints = new EventSource(place.dataset.hints);
+    hints.addEventListener("changed", () => { for (const element of all("[data-hints][data-poll]")) element.pollsAt = 0; });
+    hints.addEventListener("error", () => {
+      if (hints?.readyState !== EventSource.CLOSED) return;
+      hintsRestUntil = Date.now() + HINTS_REST_MS;
+      dropHints();
+    });
+  };
+  setInterval(watchHints, 1000);
+  addEventListener("pagehide", dropHints);
+
   // Around htmx: busy marks, focus after swaps, and words for failures.
   let lostIn = null;
   on("htmx:beforeRequest", ({ detail }) => {
-    if (!detail.elt.matches("[data-poll], [hx-swap=none]")) detail.target?.setAttribute("aria-busy", "true");
+    if (!detail.elt.matches("[data-poll], [data-quiet], [hx-swap=none]")) detail.target?.setAttribute("aria-busy", "true");
   });
   on("htmx:afterRequest", ({ detail }) => {
     detail.target?.removeAttribute("aria-busy");
@@ -252,10 +466,11 @@
     413: "This is too large. Nothing was changed.",
     429: "Too much at once. Nothing was changed; wait a moment and try again.",
   };
-  const wordsOf = (xhr) => {
-    const page = new DOMParser().parseFromString(xhr.responseText || "", "text/html");
-    const told = one("[data-alert]", page)?.textContent.replace(/\s+/g, " ").trim();
-    return told || FAILURES[xhr.status] || "Something broke on our side. Nothing of this request was kept; try again.";
+  const UNREACHABLE = "The server cannot be reached. What you just sent may not have arrived; this page goes on trying.";
+  const wordsOf = (status, text) => {
+    const page = new DOMParser().parseFromString(text || "", "text/html");
+    const told = one("[data-alert], [role=alert]", page)?.textContent.replace(/\s+/g, " ").trim();
+    return told || FAILURES[status] || "Something broke on our side. Nothing of this request was kept; try again.";
   };
   const failedPanel = (element, words) => {
     const again = make("button", { type: "button", class: "small" }, "Try again");
@@ -266,9 +481,9 @@
     if (detail.elt.matches("[hx-get]") && one(".skeleton, [role=alert]", detail.elt)) failedPanel(detail.elt, words);
     else toast("bad", words, id);
   };
-  on("htmx:responseError", ({ detail }) => fail(detail, wordsOf(detail.xhr), `failed-${detail.xhr.status}`));
+  on("htmx:responseError", ({ detail }) => fail(detail, wordsOf(detail.xhr.status, detail.xhr.responseText), `failed-${detail.xhr.status}`));
   for (const type of ["htmx:sendError", "htmx:timeout"])
-    on(type, ({ detail }) => fail(detail, "The server cannot be reached. What you just sent may not have arrived; this page goes on trying.", "offline"));
+    on(type, ({ detail }) => fail(detail, UNREACHABLE, "offline"));
 
   // Preferences answer with 204 and this event; without JavaScript the page comes back instead.
   on("preference", ({ detail }) => {
@@ -277,6 +492,7 @@
     if (detail.name === "keys") one("#keys-off").hidden = detail.choice === "on";
     announce(`${detail.name}: ${detail.choice}`);
     if (detail.name === "theme") redrawCharts();
+    if (detail.name === "advance") lookAhead();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawCharts());
 
@@ -360,7 +576,9 @@
     for (const element of all("[data-chart]", within)) if (!element.figure) sight.observe(element);
     for (const element of all("[data-key]", within)) if (/^[a-z0-9]$/i.test(element.dataset.key)) element.setAttribute("aria-keyshortcuts", element.dataset.key.replace(/[A-Z]/, "Shift+$&"));
     for (const dialog of all("dialog[data-open]", within)) openDialog(dialog);
+    for (const place of all("[data-selected]", within)) countSelected(place.closest("form"));
   };
   meet(document);
+  lookAheadSoon();
   on("htmx:load", ({ target }) => meet(target.parentNode || target));
 })();

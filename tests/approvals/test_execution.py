@@ -157,7 +157,10 @@ class TestConsume:
     @pytest.mark.parametrize(
         ("newer", "says"),
         [
-            ({"conditions": {"deny": {"queue": ["billing"]}}}, "now refuses this value of queue"),
+            (
+                {"conditions": {"deny": {"queue": ["billing"]}}},
+                "now refuses this. The policy refuses this value of queue",
+            ),
             ({"approvals_needed": 2}, "now wants more approvals"),
         ],
     )
@@ -188,7 +191,8 @@ class TestConsume:
         assert (refused.value.code, state_of(queued)) == ("not_queued", "pending")
 
     def test_a_system_that_is_not_connected_waits(self, team, ada, ben):
-        row = decide(make_proposal(team, ada, target="nowhere:x/1", policy={"undo_s": 0}), ben).proposal
+        low = {"risk_class": "low"}
+        row = decide(make_proposal(team, ada, kind=low, target="nowhere:x/1", policy={"undo_s": 0}), ben).proposal
 
         with pytest.raises(NotConsumable) as refused:
             run(row, at=TEN)

@@ -378,7 +378,7 @@ class TestUndo:
         decide(card, ben)
         ResumeOutbox.objects.update(state="handed", handed_at=TEN + timedelta(seconds=15.3))
 
-        with pytest.raises(errors.AlreadyExecuting, match=r"Started at 10:00\."):
+        with pytest.raises(errors.AlreadyExecuting, match=r"Started at 10:00:15\."):
             undoing.undo(card.pk, actor=ben, at=TEN + timedelta(seconds=20))
 
     def test_it_leaves_five_minutes_to_decide_again(self, team, ada, ben):

@@ -1,9 +1,11 @@
 """`make bench`: the whole way of the work on this machine, measured, with workers killed and the broker emptied.
 
-BENCH_QUERIES shortens it (5,500 is everything). It ends with exit code 1 if anything was lost, done twice or not told.
+BENCH_QUERIES shortens it (5,500 is everything), BENCH_ONLY=flow or BENCH_ONLY=inbox runs one half of it, and
+BENCH_PROPOSALS makes the inbox smaller (1,000,000 is everything). It ends with exit code 1 if anything was lost, done twice or not told.
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,34 +26,63 @@ from tests.flows import clinc
 LONGEST: Final = 15 * 60
 """Seconds after which the whole ends, come what may."""
 ALL: Final = 5_500
+ALL_PROPOSALS: Final = 1_000_000
+OPEN_PROPOSALS: Final = 10_000
 
 
-def main() -> int:
+def main(half: str | None = None) -> int:
+    """Run both halves, each in a process and a database of its own; or the one that is named."""
     plain_output()
-    began = time.monotonic()
-    queries = _queries()
-    if not clinc.is_there():
-        raise Trouble(f"{clinc.WHY_NOT} Nothing was measured.")
+    if half is None:
+        halves = _halves()
+        _number("BENCH_QUERIES", ALL, least=20)
+        _number("BENCH_PROPOSALS", ALL_PROPOSALS, least=20_000)
+        if "flow" in halves and not clinc.is_there():
+            raise Trouble(f"{clinc.WHY_NOT} Nothing was measured. BENCH_ONLY=inbox does without.")
+        command = [sys.executable, "-W", "ignore", "-m", "tests.bench"]
+        return max([subprocess.run([*command, each], check=False).returncode for each in halves])
     with tempfile.TemporaryDirectory(prefix="pastpilot-bench-") as name:
-        folder = Path(name)
-        with step("Start the house with its demo twice, and weigh it"):
-            house = idle.measure(folder / "house")
-        defaults = {
-            "VAR_DIR": str(ROOT / ".var" / "bench"),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
-            "LOG_LEVEL": "WARNING",
-            "DEMO": "0",
-        }
-        os.environ.update({name: value for name, value in defaults.items() if not os.environ.get(name)})
-        with embedded.servers(make_keys=True), _own_database():
-            import django
+        return _HALVES[half](Path(name))
 
-            django.setup()
-            # Needs the settings that were just named.
-            from tests.bench.measure import measure
 
-            return measure(folder, queries=queries, house=house, deadline=began + LONGEST - 30)
+def _flow(folder: Path) -> int:
+    began = time.monotonic()
+    with step("Start the house with its demo twice, and weigh it"):
+        house = idle.measure(folder / "house")
+    with _django():
+        # Needs the settings that were just named.
+        from tests.bench.measure import measure
+
+        queries = _number("BENCH_QUERIES", ALL, least=20)
+        return measure(folder, queries=queries, house=house, deadline=began + LONGEST - 30)
+
+
+def _inbox(folder: Path) -> int:
+    with _django():
+        from tests.bench.inbox.measure import measure
+
+        return measure(folder, total=_number("BENCH_PROPOSALS", ALL_PROPOSALS, least=20_000), opened=OPEN_PROPOSALS)
+
+
+_HALVES: Final = {"inbox": _inbox, "flow": _flow}
+
+
+@contextmanager
+def _django() -> Iterator[None]:
+    """Start the servers and an empty database, and set Django up on them."""
+    defaults = {
+        "VAR_DIR": str(ROOT / ".var" / "bench"),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+        "LOG_LEVEL": "WARNING",
+        "DEMO": "0",
+    }
+    os.environ.update({name: value for name, value in defaults.items() if not os.environ.get(name)})
+    with embedded.servers(make_keys=True), _own_database():
+        import django
+
+        django.setup()
+        yield
 
 
 @contextmanager
@@ -77,16 +108,23 @@ def _drop(server: psycopg.Connection, name: str) -> None:
     server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _queries() -> int:
-    text = os.environ.get("BENCH_QUERIES") or str(ALL)
-    if not text.isdigit() or not 20 <= int(text) <= ALL:
-        raise Trouble(f"BENCH_QUERIES is {text!r}; use a whole number from 20 to {ALL:,}.")
+def _number(name: str, everything: int, *, least: int) -> int:
+    text = os.environ.get(name) or str(everything)
+    if not text.isdigit() or not least <= int(text) <= everything:
+        raise Trouble(f"{name} is {text!r}; use a whole number from {least:,} to {everything:,}.")
     return int(text)
+
+
+def _halves() -> list[str]:
+    only = os.environ.get("BENCH_ONLY", "")
+    if only and only not in _HALVES:
+        raise Trouble(f"BENCH_ONLY is {only!r}; use one of: {', '.join(_HALVES)}.")
+    return [only] if only else list(_HALVES)
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(*sys.argv[1:]))
     except Trouble as trouble:
         sys.exit(str(trouble))
     except KeyboardInterrupt:

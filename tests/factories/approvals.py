@@ -10,7 +10,9 @@ from apps.approvals.actions.intake import ProposalRequest, propose
 from apps.approvals.actions.policies import publish_policy
 from apps.approvals.actions.verdicts import Decided, decide_proposal
 from apps.approvals.models import ApprovalPolicy, Proposal
+from apps.audit.clock import clock
 from apps.connectors.models import Connector
+from tests.board import board
 
 # The tests' morning: every time below is told by argument.
 TEN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -34,7 +36,14 @@ def make_connector(team: Team, *, key: str = "desk") -> Connector:
     known = Connector.objects.filter(key=key).first()
     if known is not None:
         return known
-    connector = Connector.objects.create(key=key, name="Ticket desk", team=team, base_url="http://127.0.0.1:1")
+    connector = Connector.objects.create(
+        key=key,
+        name="Ticket desk",
+        team=team,
+        base_url=board().url,
+        auth=Connector.Auth.NONE,
+        allowed_cidrs=["127.0.0.0/8"],
+    )
     agents.ensure_switch(KillSwitch.Scope.CONNECTOR, connector.pk, name=connector.name, team=team)
     return connector
 
@@ -115,6 +124,9 @@ def make_proposal(
 def decide(proposal: Proposal, actor: User, verdict: str = "approve", *, at: datetime = TEN, **fields) -> Decided:
     """Decide on exactly the card as it stands in the given row."""
     facts = {"version": proposal.version, "digest": proposal.digest, **fields}
+    if verdict in {"approve", "edit"} and proposal.risk_class == "high":
+        # R3: as somebody who typed what it is about, and signed in this very moment.
+        facts = {"confirm": proposal.target, "signed_in_at": at or clock(), **facts}
     if verdict not in {"approve", "edit"}:
         facts.setdefault("reason", "It is the wrong queue.")
     return decide_proposal(proposal.pk, verdict=verdict, actor=actor, at=at, **facts)

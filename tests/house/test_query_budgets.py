@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,30 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.accounts.models import Role
 from apps.approvals.actions import claims, outbox, undoing
+from apps.approvals.actions.delegating import delegate
+from apps.approvals.actions.drills import plant_drill
 from apps.approvals.actions.execution import consume, record_outcome
 from apps.approvals.actions.intake import propose
 from apps.approvals.actions.viewing import record_view
 from apps.approvals.models import ResumeOutbox
-from apps.approvals.queries import cards, history, inbox
+from apps.approvals.queries import (
+    cards,
+    delegations,
+    drills,
+    dry_runs,
+    history,
+    inbox,
+    policies,
+    reviewers,
+    views,
+    vigilance,
+)
+from apps.approvals.queries.answered import answered_in_time
 from apps.audit.clock import clock
+from apps.connectors import client as connectors
+from tests.factories.accounts import make_member
 from tests.factories.approvals import (
     decide,
     make_action_type,
@@ -26,6 +44,7 @@ from tests.factories.approvals import (
     make_request,
     make_version,
 )
+from tests.factories.attention import make_case, make_refund_agent, make_vigilance
 
 BUDGETS = json.loads((Path(__file__).parent / "query_budgets.json").read_text())
 Job = Callable[[], Any]
@@ -67,6 +86,8 @@ def _propose(world: World) -> Job:
 
 def _decide(world: World) -> Job:
     row, person = world.card(), world.person()
+    # A system that was read a moment ago is not looked up again: that may not depend on what ran before.
+    connectors.forget()
     return lambda: decide(row, person, at=None)
 
 
@@ -101,9 +122,56 @@ def _record_view(world: World) -> Job:
     return lambda: record_view(card, reader=person)
 
 
+def _drills_page(world: World) -> Job:
+    agent = make_refund_agent(world.team, world.owner)
+    for number in range(3):
+        make_case(agent, world.reviewer, at=clock() - timedelta(hours=1, minutes=number))
+        decide(plant_drill(agent, mutation="amount", seed=1, actor="timer").proposal, world.reviewer, at=None)
+    person = world.person()
+    return lambda: drills.drills_page(person)
+
+
+def _vigilance_page(world: World) -> Job:
+    for days in range(3):
+        make_vigilance(world.reviewer, "none", at=clock() - timedelta(days=days))
+    person = world.person()
+    return lambda: vigilance.vigilance_page(person, at=clock())
+
+
 def _changed_since(world: World) -> Job:
     shown, person = {world.card().pk: 1 for _ in range(12)}, world.person()
     return lambda: inbox.changed_since(person, shown, as_of=clock())
+
+
+def _policy_page(world: World) -> Job:
+    key, person = world.card().policy.key, world.person()
+    return lambda: policies.policy_page(person, key)
+
+
+def _dry_run(world: World) -> Job:
+    row, person, now = world.card(), world.person(), clock()
+    page = policies.policy_page(person, row.policy.key)
+    return lambda: dry_runs.dry_run(person, page.action_type, page.in_force.terms, None, at=now)
+
+
+def _more(world: World) -> Job:
+    cards_, person, now = [world.card() for _ in range(12)], world.person(), clock()
+    return lambda: inbox.more(person, after=cards_[0].pk, as_of=now, limit=5)
+
+
+def _delegations_page(world: World) -> Job:
+    row, now = world.card(), clock()
+    for _ in range(3):
+        to, until = make_member(world.team, Role.REVIEWER), now + timedelta(days=1)
+        kinds = [row.action_type_id]
+        delegate(world.team, to=to, starts=now, ends=until, action_types=kinds, actor=world.reviewer)
+    person = world.person()
+    return lambda: delegations.delegations_page(person)
+
+
+def _colleagues(world: World) -> Job:
+    row, now = world.card(), clock()
+    return lambda: reviewers.colleagues_for(row.pk, at=now, but=world.reviewer)
 
 
 def _of_twelve(read: Callable[[Any], Any]) -> Callable[[World], Job]:
@@ -130,8 +198,18 @@ JOBS: dict[str, Callable[[World], Job]] = {
     "approvals.inbox_rows": _of_twelve(inbox.inbox_rows),
     "approvals.queue": _of_twelve(inbox.queue),
     "approvals.waiting_count": _of_twelve(inbox.waiting_count),
+    "approvals.more": _more,
+    "approvals.views_of": _of_twelve(views.views_of),
+    "approvals.delegations_page": _delegations_page,
+    "approvals.answered_in_time": _of_twelve(answered_in_time),
+    "approvals.colleagues": _colleagues,
+    "approvals.drills_page": _drills_page,
+    "approvals.vigilance_page": _vigilance_page,
     "approvals.history_rows": _of_twelve(history.history_rows),
     "approvals.recent_decisions": _of_twelve(history.recent_decisions),
+    "approvals.policy_rows": _of_twelve(policies.policy_rows),
+    "approvals.policy_page": _policy_page,
+    "approvals.dry_run": _dry_run,
 }
 
 

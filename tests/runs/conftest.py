@@ -49,11 +49,14 @@ class ScriptedModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=line.model_copy(deep=True))])
 
 
-def calls(*named: tuple[str, dict]) -> AIMessage:
-    """One turn of a model that calls tools; the ids are read off the names."""
+def calls(*named: tuple[str, dict], words: str = "", again: int = 0) -> AIMessage:
+    """One turn of a model that calls tools; the ids are read off the names, and off how often it comes `again`."""
+    more = f"-{again}" if again else ""
     return AIMessage(
-        "",
-        tool_calls=[{"name": name, "args": args, "id": f"call-{name}-{at}"} for at, (name, args) in enumerate(named)],
+        words,
+        tool_calls=[
+            {"name": name, "args": args, "id": f"call-{name}-{at}{more}"} for at, (name, args) in enumerate(named)
+        ],
     )
 
 
@@ -61,6 +64,10 @@ READ = calls(("read_ticket", {"ticket": "T-1"}))
 LOOK_UP = calls(("look_up_customer", {"customer": "C-77"}))
 ROUTE_ARGS = {"ticket": "T-1", "queue": "printing", "priority": "low", "reply": "We are on it.", "confidence": 0.8}
 ROUTE = calls(("route_ticket", ROUTE_ARGS))
+READ_AGAIN = calls(("read_ticket", {"ticket": "T-1"}), again=1)
+ROUTE_AGAIN = calls(
+    ("route_ticket", {**ROUTE_ARGS, "queue": "login"}), words="It speaks of a password, so it is for Login.", again=1
+)
 HAND_OVER = calls(("hand_over", {"reason": "out_of_scope", "explanation": "This is about a refund."}))
 
 
@@ -114,10 +121,23 @@ def worker():
 
 def decided(run, ben, verdict="approve", **fields):
     """Let Ben decide the run's open proposal and return the answer that waits for the thread."""
-    proposal = Proposal.objects.get(run_id_value=run.pk)
+    proposal = Proposal.objects.waiting().get(run_id_value=run.pk)
     facts = {"version": proposal.version, "digest": proposal.digest, **fields}
     decide_proposal(proposal.pk, verdict=verdict, actor=ben, **facts)
     return ResumeOutbox.objects.get(proposal=proposal)
+
+
+def forget_checkpoints_after(run, *, step):
+    """Bring a thread back to a step whose writes are saved while the next checkpoint is not, as a kill would leave it."""
+    with checkpoints.saver()._cursor() as cursor:
+        later = "SELECT checkpoint_id FROM checkpoints WHERE thread_id = %s AND (metadata->>'step')::int > %s"
+        cursor.execute(
+            f"DELETE FROM checkpoint_writes WHERE thread_id = %s AND checkpoint_id IN ({later})",  # noqa: S608  # constant
+            [run.thread_id, run.thread_id, step],
+        )
+        cursor.execute(
+            "DELETE FROM checkpoints WHERE thread_id = %s AND (metadata->>'step')::int > %s", [run.thread_id, step]
+        )
 
 
 def told_of(run):

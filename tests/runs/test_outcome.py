@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.runs.domain.lease import HEARTBEAT, LEASE, MAX_ATTEMPTS, pause_after
-from apps.runs.domain.outcome import Call, Outcome, Said, facts, nearest, outcome, trace
+from apps.runs.domain.outcome import Call, Outcome, Said, facts, has_ended, nearest, outcome, trace
 from apps.runs.workflows.ticket_desk import cards, scope
 
 WRITES = frozenset({"route_ticket"})
@@ -67,6 +67,62 @@ def test_a_hand_over_gives_one_of_the_reasons_a_model_may_give(said, heard):
 
 def test_a_thread_that_ends_without_an_act_is_not_sure():
     assert outcome([model()], {}).reason == "not_sure"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "reason"),
+    [
+        ("asked", "not_sure", "answered"),
+        ("responded", "not_sure", "answered"),
+        ("stale", "not_sure", "stale"),
+        ("stale", "out_of_scope", "out_of_scope"),
+        ("", "not_sure", "not_sure"),
+    ],
+)
+def test_a_hand_over_after_an_answer_is_for_what_was_heard_unless_the_model_knows_more(code, said, reason):
+    thread = [
+        *[ROUTE, tool("c1", "route_ticket", "Why?", is_error=True, code=code)],
+        *[model(("c2", "hand_over", {"reason": said, "explanation": "I do not know."})), tool("c2", "hand_over")],
+    ]
+
+    assert outcome(thread, {"c1": "answered"}) == Outcome(reason, "I do not know.", "c2")
+
+
+TWO = model(("c1", "route_ticket", {}), ("c2", "route_ticket", {}))
+
+
+@pytest.mark.parametrize(
+    ("thread", "ended"),
+    [
+        ([], False),
+        ([Said("user", "Route T-1.")], False),
+        ([model()], True),
+        ([ROUTE], False),
+        ([ROUTE, tool("c1", "route_ticket")], True),
+        ([ROUTE, tool("c1", "route_ticket", is_error=True, code="rejected")], True),
+        ([ROUTE, tool("c1", "route_ticket", is_error=True, code="expired")], True),
+        ([ROUTE, tool("c1", "route_ticket", is_error=True, code="withdrawn")], True),
+        ([ROUTE, tool("c1", "route_ticket", is_error=True, code="asked")], False),
+        ([ROUTE, tool("c1", "route_ticket", is_error=True, code="stale")], False),
+        ([ROUTE, tool("c1", "route_ticket", code="responded")], False),
+        ([model(("c1", "read_ticket", {})), tool("c1", "read_ticket")], False),
+        ([TWO, tool("c1", "route_ticket")], False),
+        ([TWO, tool("c1", "route_ticket"), tool("c2", "route_ticket")], True),
+        ([TWO, tool("c1", "route_ticket", code="asked"), tool("c2", "route_ticket")], False),
+        (
+            [ROUTE, tool("c1", "route_ticket", code="asked"), model(("c2", "hand_over", {})), tool("c2", "hand_over")],
+            True,
+        ),
+    ],
+)
+def test_a_thread_has_ended_when_nobody_has_the_next_word(thread, ended):
+    assert has_ended(thread, ends={"route_ticket", "hand_over"}) is ended
+
+
+def test_what_a_call_heard_is_a_step_of_its_own():
+    thread = [ROUTE, tool("c1", "route_ticket", "A reviewer asks: Why?", is_error=True, code="asked")]
+
+    assert [step.kind for step in trace(thread, model="m", writes=WRITES)] == ["model", "propose", "answer"]
 
 
 @given(st.lists(st.sampled_from([ROUTE, model(), tool("c1", "route_ticket"), tool("c2", "read_ticket")]), max_size=8))

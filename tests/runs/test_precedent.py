@@ -340,7 +340,7 @@ def test_a_sent_reply_becomes_a_template_without_the_name(sent, name, template):
 
 
 def test_a_reply_may_be_equally_long_wherever_it_is_written():
-    (definition,) = cards.action_types({})
+    _, definition = cards.action_types({})
 
     assert definition["args_schema"]["properties"]["reply"]["maxLength"] == MAX_REPLY
     assert CloseForm(queues=[], priorities=[]).fields["reply"].max_length == MAX_REPLY

@@ -10,6 +10,7 @@ from apps.approvals.actions import outbox
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.audit.clock import clock
 from apps.runs import checkpoints, queries, tasks, threads
+from apps.runs.actions import repairs
 from apps.runs.errors import NotRepaired
 from apps.runs.models import Run
 from tests.factories.accounts import make_member
@@ -244,3 +245,102 @@ def test_a_thread_that_is_worked_on_or_has_ended_is_not_repaired(asked):
         threads.repair(run.thread_id, actor="system", **hands.doors)
 
     assert told_of(run) == []
+
+
+def ask_repair(client, run, person):
+    client.force_login(person)
+    return client.post(reverse("runs:repair", args=[run.pk]), follow=True)
+
+
+@pytest.fixture
+def bricked(asked, ben):
+    hands, run = asked
+    answer = decided(run, ben)
+    outbox.park(answer.pk, error="It raised twice.")
+    return hands, run, answer
+
+
+def test_an_operator_repairs_a_bricked_thread_from_the_list_and_its_answer_follows(client, bricked, cora, desk, broker):
+    hands, run, answer = bricked
+    before = answer.interrupt_id
+
+    page = ask_repair(client, run, cora).content.decode()
+    threads.repair_asked(run.pk, **hands.doors)
+
+    answer.refresh_from_db()
+    run.refresh_from_db()
+    assert "A worker plans the last turn of T-1 anew" in page
+    assert "A worker is asked to repair it" in page
+    assert (answer.state, run.repair_asked_at, Proposal.objects.count()) == ("new", None, 1)
+    assert answer.interrupt_id != before
+    assert told_of(run)[-2:] == [("thread.repair_asked", cora.actor), ("thread.repaired", cora.actor)]
+    hands.resume(answer)
+    run.refresh_from_db()
+    assert run.state == Run.State.DONE
+    assert len(desk.journal()) == 1
+
+
+def test_a_repair_that_was_asked_for_twice_is_done_once(client, bricked, cora, broker):
+    hands, run, _ = bricked
+
+    ask_repair(client, run, cora)
+    ask_repair(client, run, cora)
+    threads.repair_asked(run.pk, **hands.doors)
+    threads.repair_asked(run.pk, **hands.doors)
+
+    assert [action for action, _ in told_of(run)].count("thread.repaired") == 1
+
+
+def test_a_repair_that_the_broker_lost_is_sent_again(client, bricked, cora, broker):
+    _, run, _ = bricked
+    ask_repair(client, run, cora)
+
+    assert repairs.send_due() == []
+    assert repairs.send_due(at=clock() + timedelta(seconds=31)) == [run.pk]
+
+
+def test_a_repair_that_fails_says_so_on_the_list(client, bricked, cora, broker):
+    hands, run, _ = bricked
+    ask_repair(client, run, cora)
+    break_graph(hands)
+
+    threads.repair_asked(run.pk, **hands.doors)
+
+    run.refresh_from_db()
+    assert run.last_error == "The repair failed. ProviderMissing: no such provider"
+    assert run.repair_asked_at is None
+    assert ("thread.not_repaired", cora.actor) in told_of(run)
+
+
+def test_a_thread_that_is_worked_on_is_repaired_later(client, bricked, cora, broker):
+    hands, run, _ = bricked
+    ask_repair(client, run, cora)
+
+    with checkpoints.thread_lock(run.thread_id):
+        threads.repair_asked(run.pk, **hands.doors)
+
+    run.refresh_from_db()
+    assert run.repair_asked_at is not None
+
+
+def test_only_who_may_repair_sees_the_button_and_may_press_it(client, bricked, cora, dev, eve):
+    _, run, _ = bricked
+    client.force_login(cora)
+    assert b"Repair" in client.get(reverse("runs:threads")).content
+    client.force_login(dev)
+    assert reverse("runs:repair", args=[run.pk]) not in client.get(reverse("runs:threads")).content.decode()
+
+    assert ask_repair(client, run, dev).status_code == 403
+    assert ask_repair(client, run, eve).status_code == 404
+    run.refresh_from_db()
+    assert run.repair_asked_at is None
+
+
+def test_a_run_that_does_not_wait_is_not_repaired(client, bricked, cora):
+    _, run, _ = bricked
+    Run.objects.filter(pk=run.pk).update(state=Run.State.DONE)
+
+    answer = ask_repair(client, run, cora)
+
+    assert answer.status_code == 409
+    assert b"only a waiting one can be repaired" in answer.content

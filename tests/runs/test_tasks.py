@@ -17,7 +17,16 @@ from apps.runs.actions import runs
 from apps.runs.domain.lease import LEASE, MAX_ATTEMPTS
 from apps.runs.models import Precedent, Run, Step, WorkItem
 from tests.factories.runs import make_desk_agent, make_run
-from tests.runs.conftest import HAND_OVER, LOOK_UP, READ, ROUTE, ROUTE_ARGS, calls, decided
+from tests.runs.conftest import (
+    HAND_OVER,
+    LOOK_UP,
+    READ,
+    ROUTE,
+    ROUTE_ARGS,
+    calls,
+    decided,
+    forget_checkpoints_after,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,19 +35,6 @@ def checkpoints_of(run):
     with checkpoints.saver()._cursor() as cursor:
         found = cursor.execute("SELECT count(*) AS n FROM checkpoints WHERE thread_id = %s", [run.thread_id])
         return found.fetchone()["n"]
-
-
-def forget_checkpoints_after(run, *, step):
-    """Bring a thread back to a step whose writes are saved while the next checkpoint is not, as a kill would leave it."""
-    with checkpoints.saver()._cursor() as cursor:
-        later = "SELECT checkpoint_id FROM checkpoints WHERE thread_id = %s AND (metadata->>'step')::int > %s"
-        cursor.execute(
-            f"DELETE FROM checkpoint_writes WHERE thread_id = %s AND checkpoint_id IN ({later})",  # noqa: S608  # constant
-            [run.thread_id, run.thread_id, step],
-        )
-        cursor.execute(
-            "DELETE FROM checkpoints WHERE thread_id = %s AND (metadata->>'step')::int > %s", [run.thread_id, step]
-        )
 
 
 def test_it_puts_the_route_before_people_with_its_evidence(agent, worker):
@@ -208,7 +204,7 @@ def test_a_run_that_failed_goes_on_where_it_stood(agent, worker, desk):
 
 
 def test_a_ticket_that_changed_after_the_proposal_is_not_written(agent, worker, desk, ben):
-    hands = worker(READ, ROUTE)
+    hands = worker(READ, ROUTE, HAND_OVER)
     run = hands.start(make_run(agent))
     answer = decided(run, ben)
     desk.edit("T-1", queue="login")
@@ -216,8 +212,8 @@ def test_a_ticket_that_changed_after_the_proposal_is_not_written(agent, worker, 
     hands.resume(answer)
 
     run.refresh_from_db()
-    assert (run.state, run.reason) == ("handed_over", "stale")
-    assert "queue was" in run.reason_text
+    assert (run.state, run.reason, answer.state) == ("handed_over", "out_of_scope", "delivered")
+    assert "queue was" in hands.model.heard[-1].text
     assert [row["actor"] for row in desk.journal()] == ["hand"]
 
 

@@ -5,11 +5,16 @@ of the team. The key is "url:name parameter", or "namespace parameter", or the p
 """
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from apps.accounts.models import Role, Team, User
 from apps.agents.models import KillSwitch
+from apps.approvals.actions.delegating import delegate
+from apps.approvals.actions.saved_views import save_view
+from apps.approvals.models import Notice, Proposal
 from apps.audit import actions as audit
+from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from apps.programs.actions.planning import open_program
 from apps.programs.models import Program
@@ -17,6 +22,8 @@ from apps.runs.models import Run
 from apps.slo.actions import ensure_objectives
 from tests.factories.accounts import make_member
 from tests.factories.approvals import TEN, make_agent, make_connector, make_proposal, make_version
+from tests.factories.notices import make_channel
+from tests.factories.outside import make_outside_agent, make_token
 from tests.factories.runs import make_work_item
 
 
@@ -60,6 +67,30 @@ def proposal(world):
     return make_proposal(world.team, world.insider, agent=agent_row(world), at=TEN).pk
 
 
+def policy_key(world):
+    return Proposal.objects.get(pk=proposal(world)).policy.key
+
+
+def channel(world):
+    return make_channel(world.team, world.insider).pk
+
+
+def notice(world):
+    if channel not in world.made:
+        world.made[channel] = channel(world)
+    asked = make_proposal(world.team, world.insider, agent=agent_row(world), at=TEN)
+    return Notice.objects.get(channel=world.made[channel], proposal=asked).pk
+
+
+def view(world):
+    return save_view(name="Dear", query="risk:high", team=world.team, actor=world.insider).pk
+
+
+def delegation(world):
+    to, now = make_member(world.team, Role.REVIEWER, name="Stand-in"), clock()
+    return delegate(world.team, to=to, starts=now, ends=now + timedelta(days=1), actor=world.insider).pk
+
+
 def system(world):
     return make_connector(world.team).key
 
@@ -92,6 +123,10 @@ def slug(world):
     return agent_row(world).slug
 
 
+def outside_slug(world):
+    return make_outside_agent(world.team, world.insider).slug
+
+
 def work_item_row(world, **fields):
     make_connector(world.team)
     return make_work_item(agent_row(world), **fields)
@@ -118,14 +153,24 @@ def team(world):
     return world.team.pk
 
 
+def token(world):
+    return make_token(agent_row(world), actor=world.insider)[0].pk
+
+
 # What a parameter names → how to make such an object of the team; the value is as the address has it.
 OBJECTS = {
     "person_id": person,
     "membership_id": membership,
+    "token_id": token,
     "event_id": audit_event,
     "team_id": team,
     "agent_id": agent,
     "approvals pk": proposal,
+    "channel_id": channel,
+    "notice_id": notice,
+    "approvals key": policy_key,
+    "view_id": view,
+    "delegation_id": delegation,
     "proposal_id": proposal,
     "connectors key": system,
     "programs:program pk": program,
@@ -137,10 +182,14 @@ OBJECTS = {
     "slo:proposal-panel pk": proposal,
     "line_id": objective,
     "agents slug": slug,
+    "agents:action_types slug": outside_slug,
+    "agents:releases slug": outside_slug,
+    "agents:connect slug": outside_slug,
     "switch_id": switch,
     "runs:run pk": run,
     "runs:cancel pk": run,
     "runs:give_up pk": run,
+    "runs:repair pk": run,
     "runs:hand_over pk": hand_over,
     "runs:agent-panel pk": agent,
 }
@@ -149,10 +198,16 @@ OBJECTS = {
 NOT_OF_A_TEAM = {
     "accounts:welcome": "an invitation: signed, and for somebody who cannot sign in yet",
     "demo:sign-in": "one click, in the demo only; tests/demo proves that it is closed everywhere else",
+    "api:request": "an agent's token opens it, no session; tests/api/test_requests.py proves that foreign ids are 404",
+    "api:consume": "as api:request",
+    "api:outcome": "as api:request",
 }
 FILLED_IN = {
     "accounts:welcome": {"number": "MQ", "token": "abc-def"},
     "demo:sign-in": {"pk": 1},
+    "api:request": {"request_id": 1},
+    "api:consume": {"request_id": 1},
+    "api:outcome": {"request_id": 1},
 }
 
 # The only addresses that answer without a sign-in, and why.
@@ -167,6 +222,7 @@ OPEN_TO_ALL = {
     "ui:theme": "a cookie of the visitor's own browser",
     "ui:density": "as ui:theme",
     "ui:keys": "as ui:theme",
+    "ui:advance": "as ui:theme",
 }
 
 # Views that check their token themselves because Django's middleware is told to stay out, and why.
@@ -174,4 +230,10 @@ EXEMPT_FROM_CSRF_MIDDLEWARE: dict[str, str] = {
     "api:proposals": "the JSON door checks the token with the session; tests/api proves it",
     "api:proposal": "as api:proposals",
     "api:decide": "as api:proposals",
+    "api:groups": "as api:proposals",
+    "api:bulk": "as api:proposals",
+    "api:requests": "an agent's token opens it, no session: a browser has nothing that it could be made to send",
+    "api:request": "as api:requests",
+    "api:consume": "as api:requests",
+    "api:outcome": "as api:requests",
 }

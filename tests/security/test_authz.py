@@ -59,6 +59,19 @@ BESIDE = {
         "a run's state and outcome, for whoever follows the work; its trace is `traces.read`",
     ),
     "work.import": ({"operator", "agent_owner"}, "who brings an agent its cases"),
+    "channels.view": (
+        {"reviewer", "operator", "auditor", "admin"},
+        "whoever decides must know whether messages arrive; addresses and secrets are shown to nobody",
+    ),
+    "channels.change": (
+        {"operator", "admin"},
+        "a channel carries titles of cards out of the house: who runs the desk, or who keeps credentials",
+    ),
+    "vigilance.view": (
+        {"auditor", "admin"},
+        "R17 reveals drills to them; how a reviewer looks is their own business and that of who looks after people",
+    ),
+    "drills.plant": ({"admin"}, "who runs the exercises must not be the one who is exercised"),
     "agents.register": ({"agent_owner", "admin"}, "an empty house has an administrator and nobody else"),
 }
 BY_ROLE = {

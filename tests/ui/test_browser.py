@@ -150,6 +150,23 @@ def test_a_poll_runs_while_the_page_is_seen(open_gallery):
     page.wait_for_selector("#poll[data-polled]", state="attached", timeout=5_000)
 
 
+def test_a_hint_lets_a_poll_run_early(open_gallery):
+    page = open_gallery()
+    hint = {"content_type": "text/event-stream", "body": "event: changed\ndata: changed\n\n"}
+    page.route("**/hints/", lambda route: route.fulfill(**hint))
+
+    page.evaluate(
+        """() => {
+          const element = Object.assign(document.createElement('i'), {id: 'hinted'});
+          Object.assign(element.dataset, {poll: '600', hints: '/hints/'});
+          element.addEventListener('poll', () => { element.dataset.polled = 'yes'; });
+          document.body.append(element);
+        }"""
+    )
+
+    page.wait_for_selector("#hinted[data-polled]", state="attached", timeout=10_000)
+
+
 def test_a_toast_leaves_when_its_countdown_ends(open_gallery):
     page = open_gallery()
 

@@ -72,7 +72,9 @@ def test_the_gallery_draws_with_what_it_needs(client, db, open_gallery):
     assert b"You may not see this" in response.content
 
 
-@pytest.mark.parametrize(("name", "value"), [("theme", "dark"), ("density", "compact"), ("keys", "off")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("theme", "dark"), ("density", "compact"), ("keys", "off"), ("advance", "off")]
+)
 def test_a_preference_is_kept_and_written_into_the_page(client, db, open_gallery, name, value):
     response = client.post(f"/ui/{name}/", {name: value, "next": "/ui/"})
 

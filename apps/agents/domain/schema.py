@@ -11,6 +11,10 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SAYS_WHAT_IT_IS = ("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf")
 # Words that would open a closed object again, or reverse the meaning of closing it.
 _REFUSED_WORDS = ("not", "if", "then", "else", "patternProperties", "dependentSchemas", "unevaluatedProperties")
+# Where the call that undoes an action finds a value: what was done, or how the target stood before.
+ARGS = "args"
+BEFORE = "before"
+COMPENSATION_SOURCES = (ARGS, BEFORE)
 # A sentence may also name what the action is about.
 TARGET = "target"
 
@@ -57,6 +61,29 @@ def checked_definition(
     if problems:
         raise SchemaRefused(problems)
     return shape
+
+
+def checked_compensation(
+    sources: Mapping[str, str], *, args_schema: Mapping[str, Any], undoing_schema: Mapping[str, Any]
+) -> dict[str, str]:
+    """
+    Return how the call that undoes an action is made, after checking it: each of its fields from `args.<field>` or `before.<field>`.
+
+    `args` are the action's own arguments, `before` what its target showed when it was proposed. Raises SchemaRefused.
+    """
+    fields, own = undoing_schema["properties"], args_schema["properties"]
+    problems = [f"/{name}: the undoing action has no such argument." for name in sources if name not in fields]
+    missing = [name for name in undoing_schema.get("required", ()) if name not in sources]
+    problems += [f"/{name}: say where the undoing action takes it from." for name in missing]
+    for name, source in sources.items():
+        place, _, field = source.partition(".")
+        if place not in COMPENSATION_SOURCES or not field:
+            problems.append(f"/{name}: {source} is neither args.<field> nor before.<field>.")
+        elif place == ARGS and field not in own:
+            problems.append(f"/{name}: {field} is no argument of the action.")
+    if problems:
+        raise SchemaRefused(problems)
+    return dict(sources)
 
 
 def in_words(consequence: str, *, args: Mapping[str, Any], target: str) -> str:

@@ -8,8 +8,7 @@ from apps.accounts.models import User
 from apps.approvals import errors
 from apps.approvals.actions import closing, moves
 from apps.approvals.actions.moves import Step
-from apps.approvals.actions.verdicts import ensure_free_for, ensure_member
-from apps.approvals.card import owns
+from apps.approvals.actions.verdicts import ensure_free_for, ensure_may_decide
 from apps.approvals.domain import states, window
 from apps.approvals.models import Proposal
 from apps.audit import actions as audit
@@ -28,11 +27,11 @@ def claim(proposal_id: int, *, actor: User, at: datetime | None = None) -> Propo
     with transaction.atomic():
         row = moves.lock(proposal_id)
         now = at or clock()
-        ensure_member(row, actor, "approvals.decide")
+        found = ensure_may_decide(row, actor, now)
         if not row.is_open:
             raise errors.AlreadyDecided(f"This is already {row.get_state_display().lower()}.")
         if not closing.expire_if_over(row, now):
-            return _claim(row, actor, now)
+            return _claim(row, actor, now, is_barred=found.is_barred)
     raise errors.Expired
 
 
@@ -41,7 +40,7 @@ def release(proposal_id: int, *, actor: User, at: datetime | None = None) -> Pro
     """Give a claim back (T6): its holder, or an administrator of the team. Nothing claimed: nothing changes."""
     row = moves.lock(proposal_id)
     if not actor.has_perm("people.change", row.team_id):
-        ensure_member(row, actor, "approvals.decide")
+        ensure_may_decide(row, actor, at or clock())
     if row.state != states.CLAIMED:
         return row
     if row.claimed_by_id != actor.pk and not actor.has_perm("people.change", row.team_id):
@@ -73,9 +72,9 @@ def release_stale_claims(at: datetime | None = None) -> int:
     return len(rows)
 
 
-def _claim(row: Proposal, actor: User, now: datetime) -> Proposal:
+def _claim(row: Proposal, actor: User, now: datetime, *, is_barred: bool) -> Proposal:
     ensure_free_for(row, actor, now)
-    if owns(row, actor):
+    if is_barred:
         raise errors.SelfApproval(row)
     until = window.claim_until(now, row.deadline or now)
     if row.state == states.CLAIMED and row.claimed_by_id == actor.pk:

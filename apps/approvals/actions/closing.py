@@ -1,14 +1,17 @@
 """The ends of a proposal that no reviewer gave: nobody answered, it was withdrawn, its time to run passed."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 
+from apps.accounts.models import User
 from apps.approvals import errors
-from apps.approvals.actions import moves, outbox
+from apps.approvals.actions import moves, outbox, tiers
 from apps.approvals.actions.moves import Step
 from apps.approvals.domain import answer, states, window, wording
+from apps.approvals.domain.digest import MovedField
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal
 from apps.audit.clock import clock
 
@@ -51,6 +54,53 @@ def lapse(row: Proposal, target: str, told: str, now: datetime, *, cause: str = 
     )
 
 
+def go_stale(
+    row: Proposal,
+    moved: Sequence[MovedField],
+    found: Mapping[str, Any],
+    now: datetime,
+    *,
+    actor: User | None = None,
+    on_behalf_of: int | None = None,
+    channel: str = "system",
+) -> str:
+    """T12: close a locked, open proposal whose target moved; its thread hears old and new values, which are returned.
+
+    `actor` is the person who asked for a new proposal; without one it is the house that found it before a verdict.
+    """
+    step = Step("T12", "system")
+    told = wording.moved(moved)
+    moves.move(row, step, closed_at=now)
+    row.body.state_found = dict(found)
+    row.body.save(update_fields=["state_found"])
+    Decision.objects.create(
+        proposal=row,
+        verdict=Decision.Verdict.STALE,
+        by_kind=Decision.By.SYSTEM if actor is None else Decision.By.PERSON,
+        actor=actor,
+        on_behalf_of_id=on_behalf_of,
+        channel=channel,
+        digest=row.digest,
+        policy_version=row.policy.version if row.policy else None,
+        reason=told[:2000],
+        decided_at=now,
+    )
+    outbox.write(row, answer.refuse(wording.stale(moved)), not_before=now, at=now)
+    moves.announce(row)
+    moves.tell(
+        row,
+        "proposal.stale",
+        step,
+        actor=actor.actor if actor else "system",
+        on_behalf_of=f"user:{on_behalf_of}" if on_behalf_of else None,
+        payload={
+            "reason": told,
+            "moved": [{"field": each.field, "proposed": each.proposed, "now": each.now} for each in moved],
+        },
+    )
+    return told
+
+
 @transaction.atomic
 def withdraw(proposal_id: int, *, reason: str, actor: str, at: datetime | None = None) -> Proposal:
     """Take a proposal back (T11): by its agent, because its run was cancelled, or by an administrator with a reason.
@@ -70,7 +120,7 @@ def withdraw(proposal_id: int, *, reason: str, actor: str, at: datetime | None =
     moves.move(row, step, closed_at=now)
     # After consent the live final decision is the approval; this one only tells what became of it.
     _close(row, Decision.Verdict.WITHDRAW, actor=actor, reason=reason, now=now, final=not was_queued)
-    outbox.replace(row, answer.refuse(f"Withdrawn: {reason} Nothing was executed."), at=now)
+    outbox.replace(row, answer.refuse(wording.withdrawn(reason)), at=now)
     moves.announce(row)
     moves.tell(row, "proposal.withdrawn", step, actor=actor, payload={"reason": reason})
     return row
@@ -111,6 +161,8 @@ def _extend(row: Proposal, now: datetime) -> bool:
     row.save(update_fields=["deadline", "extended_at"])
     moves.tell(row, "proposal.extended", actor="timer", payload={"deadline": row.deadline})
     if not window.is_over(row.deadline, now):
+        # R7: the second window belongs to the next tier.
+        tiers.step_up(row, now, actor="timer", reason="Nobody answered in the first window.")
         return True
     _expire(row, now)
     return False
@@ -128,7 +180,8 @@ def _expire(row: Proposal, now: datetime) -> None:
 
 def _close(row: Proposal, verdict: str, *, actor: str, reason: str, now: datetime, final: bool) -> None:
     kind, _, number = actor.partition(":")
-    by = {"user": Decision.By.PERSON, "timer": Decision.By.TIMER}.get(kind, Decision.By.AGENT)
+    kinds = {"user": Decision.By.PERSON, "timer": Decision.By.TIMER, "system": Decision.By.SYSTEM}
+    by = kinds.get(kind, Decision.By.AGENT)
     Decision.objects.create(
         proposal=row,
         verdict=verdict,

@@ -6,20 +6,23 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from apps.accounts.access import Forbidden
 from apps.accounts.models import User
 from apps.accounts.queries import users_with
 from apps.agents import queries as agents
 from apps.approvals import errors
-from apps.approvals.actions import closing, moves, outbox
+from apps.approvals.actions import closing, compensation, moves, outbox
 from apps.approvals.actions.moves import Step
 from apps.approvals.card import barred
-from apps.approvals.domain import policy, states, window, wording
+from apps.approvals.domain import outside, policy, states, window, wording
 from apps.approvals.domain.digest import moved_fields
 from apps.approvals.errors import NotConsumable
 from apps.approvals.models import Decision, Proposal
-from apps.approvals.queries.rules import connector_id, policy_in_force
+from apps.approvals.queries.reviewers import is_still_lawful
+from apps.approvals.queries.rules import connector_id, facts_of, policy_in_force
+from apps.approvals.redacting import redacted
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 from apps.connectors import actions as ledger
@@ -31,14 +34,16 @@ STUCK_AFTER: Final = timedelta(seconds=60)
 BATCH: Final = 200
 # Only a low-risk action may run although its target could not be read again.
 _MAY_RUN_UNREAD: Final = "low"
+_HELD: Final = "held"
 _CONSENT: Final = ("approve", "edit")
 
 
 def consume(
     proposal_id: int,
     *,
-    args: Mapping[str, Any],
-    fingerprint: str,
+    args: Mapping[str, Any] | None = None,
+    fingerprint: str = "",
+    digest: str = "",
     worker: str,
     state_now: Mapping[str, Any] | None = None,
     at: datetime | None = None,
@@ -46,16 +51,19 @@ def consume(
     """Turn an approval into the one permission to act (T16): the ledger row exists before anything is sent.
 
     `args` is what is about to be sent, `fingerprint` the agent that is loaded, `state_now` the target's watched fields
-    as just read (None: unreadable). Raises NotConsumable: `too_early`, `unreadable` and `not_connected` leave the row
-    queued; `expired`, `stale` and `withdrawn` moved it (T15); `already_executed` carries the earlier execution.
+    as just read (None: unreadable). An agent in another process says by `digest` what it is about to do.
+    Raises NotConsumable: `too_early`, `held`, `unreadable` and `not_connected` leave the row queued; `expired`, `stale` and `withdrawn` moved it (T15); `already_executed` carries the earlier execution.
     """
     with transaction.atomic():
         row = moves.lock(proposal_id)
         now = at or clock()
         _ensure_queued(row)
-        no = _objection(row, args, fingerprint, state_now, now)
+        no = _objection(row, _Sending(args, fingerprint, digest), state_now, now)
         if no is None:
             return _start(row, worker, now)
+        if no.code == _HELD and row.hold_reason != no.message[:200]:
+            row.hold_reason = no.message[:200]
+            row.save(update_fields=["hold_reason"])
         if no.target is not None:
             closing.lapse(row, no.target, no.message, now)
     raise NotConsumable(no.code, no.message, proposal=row)
@@ -76,7 +84,7 @@ def record_outcome(
 
     The same outcome again changes nothing. Raises Conflict for another one.
     """
-    row = moves.lock(proposal_id)
+    row = compensation.lock_with_original(proposal_id)
     now = at or clock()
     if row.state == state:
         return row
@@ -88,6 +96,7 @@ def record_outcome(
         ledger.finish_execution(execution, state=_LEDGER[state], result=result, external_ref=external_ref, at=now)
     moves.announce(row)
     moves.tell(row, f"proposal.{state}", step, actor=_agent(row), payload={"note": note[:500], "ref": external_ref})
+    compensation.roll_back_original(row)
     return row
 
 
@@ -98,7 +107,7 @@ def reconcile(proposal_id: int, *, happened: bool, note: str, actor: User, at: d
     Raises Forbidden without the right or for an approver of a high-risk action, BadVerdict without a note,
     NotQueued if the outcome is known.
     """
-    row = moves.lock(proposal_id)
+    row = compensation.lock_with_original(proposal_id)
     now = at or clock()
     if not actor.has_perm("approvals.view", row.team_id) and not actor.has_perm("runs.repair", row.team_id):
         raise errors.NotFound
@@ -128,14 +137,22 @@ def reconcile(proposal_id: int, *, happened: bool, note: str, actor: User, at: d
     moves.tell(
         row, "proposal.reconciled", step, actor=actor.actor, payload={"happened": happened, "note": note.strip()}
     )
+    compensation.roll_back_original(row)
     return row
 
 
 def mark_stuck_executions(at: datetime | None = None) -> int:
-    """Mark what lost its worker as unknown (T17): started long ago, and nobody holds its thread. Return how many."""
+    """Mark what lost its worker as unknown (T17): started long ago, and nobody holds its thread. Return how many.
+
+    An agent in another process has longer: it says itself how its action ended.
+    """
     now = at or clock()
+    elsewhere = Q(thread_id__startswith=outside.THREAD_PREFIX)
+    late = (~elsewhere & Q(started_at__lte=now - STUCK_AFTER)) | Q(
+        elsewhere, started_at__lte=now - outside.OUTCOME_WITHIN
+    )
     started = ActionExecution.objects.filter(
-        state=ActionExecution.State.STARTED, started_at__lte=now - STUCK_AFTER, proposal_id_value__isnull=False
+        late, state=ActionExecution.State.STARTED, proposal_id_value__isnull=False
     ).order_by("started_at")
     return sum(_mark_if_abandoned(pk, at=at) for pk in list(started.values_list("pk", flat=True)[:BATCH]))
 
@@ -171,13 +188,25 @@ class _No:
     target: str | None = None
 
 
-def _objection(
-    row: Proposal, args: Mapping[str, Any], fingerprint: str, state_now: Mapping[str, Any] | None, now: datetime
-) -> _No | None:
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """What is about to be sent: by a run of ours its arguments and fingerprint, by an agent elsewhere their digest."""
+
+    args: Mapping[str, Any] | None
+    fingerprint: str
+    digest: str
+
+    def digest_for(self, row: Proposal) -> str:
+        if self.args is None:
+            return self.digest
+        return row.action.with_args(self.args).with_fingerprint(self.fingerprint).digest
+
+
+def _objection(row: Proposal, sending: _Sending, state_now: Mapping[str, Any] | None, now: datetime) -> _No | None:
     """Return the first reason why the action may not run, in the order of rule R10, or None."""
     return (
         _time_objection(row, now)
-        or _content_objection(row, args, fingerprint)
+        or _content_objection(row, sending)
         or _switch_objection(row)
         or _approver_objection(row)
         or _level_objection(row, now)
@@ -195,18 +224,19 @@ def _time_objection(row: Proposal, now: datetime) -> _No | None:
     return None
 
 
-def _content_objection(row: Proposal, args: Mapping[str, Any], fingerprint: str) -> _No | None:
-    about_to_send = row.action.with_args(args).with_fingerprint(fingerprint)
+def _content_objection(row: Proposal, sending: _Sending) -> _No | None:
     told = "What was about to be sent is not what was approved. Nothing was executed."
     try:
-        return None if about_to_send.digest == row.digest else _No("stale", told, states.STALE)
+        # Both what the row says now and what is about to be sent: either may have been altered after the approval.
+        is_same = row.action.digest == row.digest == sending.digest_for(row)
+        return None if is_same else _No("stale", told, states.STALE)
     except CanonicalError:
         return _No("stale", told, states.STALE)
 
 
 def _switch_objection(row: Proposal) -> _No | None:
-    system = connector_id(row.target)
-    if system is None:
+    system, runs_elsewhere = connector_id(row.target), outside.is_outside(row.thread_id)
+    if system is None and not runs_elsewhere:
         return _No("not_connected", "The target's system is not connected.")
     stopped = agents.blocking_switch(
         team_id=row.team_id,
@@ -214,7 +244,11 @@ def _switch_objection(row: Proposal) -> _No | None:
         agent_id=row.agent_version.agent_id,
         action_type_id=row.action_type_id,
         lock=True,
+        is_elsewhere=system is None,
     )
+    if stopped is not None and runs_elsewhere:
+        # Nothing was handed over yet: consuming is the hand-over, so it waits until the switch is off or its time is up.
+        return _No(_HELD, stopped)
     return None if stopped is None else _withdrawn(f"Stopped: {stopped}")
 
 
@@ -222,7 +256,8 @@ def _approver_objection(row: Proposal) -> _No | None:
     """R2: whoever consented must still be one who may; a role taken away acts at once (S6)."""
     may_decide = users_with("approvals.decide", row.team_id).exclude(pk__in=barred(row))
     consents = Decision.objects.filter(proposal=row, voided_at__isnull=True, verdict__in=_CONSENT, by_kind="person")
-    if consents.exclude(actor__in=may_decide).exists():
+    by_others = consents.exclude(actor__in=may_decide, on_behalf_of__isnull=True).select_related("actor")
+    if not all(is_still_lawful(row, each) for each in by_others):
         return _withdrawn("Its approver may not decide here any more.")
     return None
 
@@ -247,18 +282,16 @@ def _policy_objection(row: Proposal) -> _No | None:
     rules = policy_in_force(row.action_type)
     if rules is None or rules.pk == row.policy_id:
         return None
-    needed = policy.approvals_needed(rules.approvals_needed, risk=row.risk_class, reversibility=row.reversibility)
-    try:
-        conditions = policy.Conditions.parse(rules.conditions)
-        denied = conditions.denied(row.args)
-    except (policy.Unevaluable, CanonicalError):
+    found = policy.assess(rules.conditions, facts_of(row), approvals=rules.approvals_needed)
+    if not found.is_readable:
         return _withdrawn(f"Policy {rules} cannot be evaluated.")
-    if denied is not None:
-        return _withdrawn(f"Policy {rules} now refuses this value of {denied}.")
-    confidence = None if row.confidence is None else float(row.confidence)
+    if found.outcome == policy.DENY:
+        return _withdrawn(f"Policy {rules} now refuses this. {found.in_words}")
     # Nobody approved it: it ran on the policy's word, which must still hold.
-    alone = row.approvals_given == 0 and needed == 1 and conditions.is_sure(confidence)
-    return None if alone or row.approvals_given >= needed else _withdrawn(f"Policy {rules} now wants more approvals.")
+    alone = row.approvals_given == 0 and found.outcome == policy.ALONE
+    if alone or row.approvals_given >= found.approvals:
+        return None
+    return _withdrawn(f"Policy {rules} now wants more approvals. {found.in_words}")
 
 
 def _withdrawn(why: str) -> _No:
@@ -273,23 +306,23 @@ def _state_objection(row: Proposal, state_now: Mapping[str, Any] | None) -> _No 
     if state_now is None:
         told = "The target cannot be read now, so nothing was executed."
         return None if row.risk_class == _MAY_RUN_UNREAD else _No("unreadable", told)
-    moved = moved_fields(row.body.state_proposed, state_now, watched)
+    moved = moved_fields(row.body.state_proposed, redacted(state_now), watched)
     if not moved:
         return None
-    changes = "; ".join(f"{each.field} was {_short(each.proposed)} and is now {_short(each.now)}" for each in moved)
-    told = f"The target changed after it was proposed: {changes}. Nothing was executed."
-    return _No("stale", told, states.STALE)
+    return _No("stale", wording.moved(moved), states.STALE)
 
 
 def _start(row: Proposal, worker: str, now: datetime) -> ActionExecution:
     step = Step("T16", "executor")
+    system = _system(row)
     try:
         execution = ledger.start_execution(
             thread_id=row.thread_id,
             tool_call_id=row.tool_call_id,
             proposal_id=row.pk,
             agent_id=row.agent_version.agent_id,
-            connector_key=row.target.partition(":")[0],
+            connector_key=system,
+            team=row.team if system is None else None,
             digest=row.digest,
             actor=_agent(row),
             worker=worker,
@@ -302,6 +335,12 @@ def _start(row: Proposal, worker: str, now: datetime) -> ActionExecution:
     moves.move(row, step, consumed_at=now, hold_reason="")
     moves.tell(row, "proposal.executing", step, actor=_agent(row), payload={"worker": worker})
     return execution
+
+
+def _system(row: Proposal) -> str | None:
+    """Return the key of the system that is written to, or None if it is not connected here."""
+    is_elsewhere = outside.is_outside(row.thread_id) and connector_id(row.target) is None
+    return None if is_elsewhere else row.target.partition(":")[0]
 
 
 @transaction.atomic
@@ -317,7 +356,8 @@ def _mark_if_abandoned(execution_id: int, *, at: datetime | None) -> bool:
     moves.move(row, step)
     ledger.finish_execution(execution, state=ActionExecution.State.UNKNOWN, result=None, at=at)
     moves.announce(row)
-    moves.tell(row, "proposal.unknown", step, actor="timer", payload={"note": "Its worker is gone."})
+    note = "Its agent never said how it ended." if outside.is_outside(row.thread_id) else "Its worker is gone."
+    moves.tell(row, "proposal.unknown", step, actor="timer", payload={"note": note})
     return True
 
 
@@ -334,8 +374,3 @@ def _approved(row: Proposal, actor: User) -> bool:
 
 def _agent(row: Proposal) -> str:
     return f"agent:{row.agent_version.agent_id}"
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"  # noqa: PLR2004  # a glance, not the whole field

@@ -7,18 +7,32 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
+from apps.accounts.models import User
 from apps.agents import queries as agents
 from apps.agents.domain.schema import in_words
 from apps.agents.models import ActionType, Agent, AgentVersion
 from apps.approvals import errors
-from apps.approvals.actions import moves, outbox
+from apps.approvals.actions import moves, outbox, tiers
 from apps.approvals.actions.moves import Step
 from apps.approvals.actions.policies import ensure_policy
-from apps.approvals.domain import answer, edit, flood, policy, states, window, wording
+from apps.approvals.domain import (
+    answer,
+    asking,
+    edit,
+    flood,
+    outside,
+    policy,
+    redaction,
+    states,
+    window,
+    wording,
+)
 from apps.approvals.domain.digest import Action, state_digest
 from apps.approvals.domain.hidden import reveal
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal, ProposalBody
+from apps.approvals.queries import repeats
 from apps.approvals.queries.rules import connector_id, load
+from apps.approvals.redacting import redacted
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 
@@ -62,6 +76,8 @@ class ProposalRequest:
     position: int = 0
     tool_name: str = ""
     trace_ref: str = ""
+    requested_by: User | None = None
+    compensates: Proposal | None = None
 
 
 def propose(request: ProposalRequest, *, at: datetime | None = None) -> Proposal:
@@ -70,8 +86,8 @@ def propose(request: ProposalRequest, *, at: datetime | None = None) -> Proposal
     What an agent below `approve` proposes is advice: recorded, closed at once (T11) and never executed (R12).
 
     The same tool call with the same content again returns the first proposal, whatever became of it, and moves an
-    undelivered answer to the new interrupt. Other content: Conflict. BadArgs if no digest can be made of it;
-    TooMany if an outside agent floods.
+    undelivered answer to the new interrupt. Other content: Conflict, as for a compensation of what did not succeed or
+    has a live one. BadArgs if no digest can be made of it; TooMany if an outside agent floods.
     """
     if request.source != OWN_RUNS:
         known = _earlier(request)
@@ -108,8 +124,14 @@ def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
     rules = ensure_policy(request.action_type)
     digest = _digest(_action(request, rules.version))
     now = at or clock()
+    _ensure_compensable(request)
     verdict = _assess(request, rules, now)
     row = _new(request, rules, digest, verdict, now)
+    before = repeats.before(thread_id=row.thread_id, action_type_id=request.action_type.pk, target=request.target)
+    row.supersedes_id = before.superseded_id
+    is_enough = row.state == states.PENDING and row.supersedes_id is not None and asking.is_enough(before.repeats)
+    if is_enough:
+        row.tier, row.next_escalation_at = 1, now
     row.save(force_insert=True)
     ProposalBody.objects.bulk_create([_body(request, row, "" if row.state == states.WITHDRAWN else verdict.reason)])
     if row.state != states.PENDING:
@@ -120,8 +142,65 @@ def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
         INTAKE_EVENTS[row.state],
         *verdict.steps,
         actor=f"policy:{rules.key}@{rules.version}" if by_policy else f"agent:{request.agent_version.agent_id}",
-        payload={"reason": verdict.reason, "action_type": request.action_type.key, "target": row.target},
+        payload={
+            "reason": verdict.reason,
+            "action_type": request.action_type.key,
+            "target": row.target,
+            **_ties(row),
+        },
     )
+    if is_enough:
+        # It came back too often to be asked back again: somebody of the next tier decides it.
+        moves.tell(
+            row, "proposal.escalated", actor="system", payload={"tier": row.tier, "reason": wording.ASKED_ENOUGH}
+        )
+    return row
+
+
+def _ties(row: Proposal) -> dict[str, int]:
+    """Name the other proposals that this one belongs to."""
+    ties = {"supersedes": row.supersedes_id, "compensates": row.compensates_id}
+    return {name: pk for name, pk in ties.items() if pk is not None}
+
+
+def _ensure_compensable(request: ProposalRequest) -> None:
+    """Let only what succeeded be undone, and by one proposal at a time; the database holds the second rule too."""
+    if request.compensates is None or _earlier(request) is not None:
+        return
+    original = moves.lock(request.compensates.pk)
+    if original.state != states.SUCCEEDED:
+        raise errors.Conflict(
+            f"This is {original.get_state_display().lower()}; only what was done can be undone. Nothing was taken in."
+        )
+    live = Proposal.objects.filter(compensates=original).exclude(state__in=[*states.UNEXECUTED, states.FAILED])
+    if live.exists():
+        raise errors.Conflict("Undoing this is proposed already. Nothing was taken in.")
+
+
+def plant(
+    request: ProposalRequest, *, kind: str, judged: ProposalRequest, at: datetime | None = None
+) -> Proposal | None:
+    """Put a card before people that is made like a real one and never runs (R12, R17, R18).
+
+    None if the policy would not ask people about `judged` today: then no real card would look like this one.
+    """
+    with transaction.atomic():
+        rules = ensure_policy(request.action_type)
+        digest = _digest(_action(request, rules.version))
+        now = at or clock()
+        verdict = _assess(judged, rules, now)
+        if verdict.steps != _ASK or verdict.kind != Proposal.Kind.LIVE:
+            return None
+        row = _new(request, rules, digest, replace(verdict, kind=kind), now)
+        row.save(force_insert=True)
+        ProposalBody.objects.bulk_create([_body(request, row, verdict.reason)])
+        moves.tell(
+            row,
+            INTAKE_EVENTS[row.state],
+            *verdict.steps,
+            actor=f"agent:{request.agent_version.agent_id}",
+            payload={"reason": verdict.reason, "action_type": request.action_type.key, "target": row.target},
+        )
     return row
 
 
@@ -138,49 +217,42 @@ def _assess(request: ProposalRequest, rules: ApprovalPolicy, now: datetime) -> _
 
 def _asked(request: ProposalRequest, rules: ApprovalPolicy, now: datetime) -> _Verdict:
     kind = request.action_type
-    needed = policy.approvals_needed(rules.approvals_needed, risk=kind.risk_class, reversibility=kind.reversibility)
+    found = policy.assess(rules.conditions, _facts(request), approvals=rules.approvals_needed)
     problems = edit.schema_problems(kind.args_schema, request.args)
     if problems:
         first = problems[0]
-        return _Verdict(_REFUSE, f"The arguments do not fit: {first.pointer or '/'}: {first.message}", needed)
-    try:
-        conditions = policy.Conditions.parse(rules.conditions)
-        denied = conditions.denied(request.args)
-    except (policy.Unevaluable, CanonicalError):
-        return _Verdict(_ASK, "The policy cannot be evaluated, so two people decide.", max(policy.FOUR_EYES, needed))
-    if denied is not None:
-        return _Verdict(_REFUSE, f"The policy refuses this value of {denied}.", needed)
-    if conditions.auto_from_confidence is None:
-        return _Verdict(_ASK, "The policy asks a person every time.", needed)
-    if not conditions.is_sure(None if request.confidence is None else float(request.confidence)):
-        return _Verdict(_ASK, _unsure(request.confidence, conditions.auto_from_confidence), needed)
-    why = _reasons_to_ask(request, needed, now)
-    return (
-        _Verdict(_ASK, " ".join(why), needed)
-        if why
-        else _Verdict(_ALONE, "It is sure enough and may act alone.", needed)
+        return _Verdict(_REFUSE, f"The arguments do not fit: {first.pointer or '/'}: {first.message}", found.approvals)
+    if found.outcome == policy.DENY:
+        return _Verdict(_REFUSE, found.in_words, found.approvals)
+    why = [found.in_words] if found.outcome == policy.ASK else _reasons_to_ask(request, now)
+    return _Verdict(_ASK if why else _ALONE, " ".join(why) or found.in_words, found.approvals)
+
+
+def _facts(request: ProposalRequest) -> policy.Facts:
+    return policy.Facts(
+        args=request.args,
+        target=request.target,
+        subject=request.subject,
+        risk=request.action_type.risk_class,
+        reversibility=request.action_type.reversibility,
+        confidence=request.confidence,
     )
 
 
-def _unsure(confidence: float | Decimal | None, threshold: float) -> str:
-    if confidence is None:
-        return f"It does not state how sure it is; alone it needs {threshold:.2f}."
-    return f"Its confidence {float(confidence):.2f} is below {threshold:.2f}."
-
-
-def _reasons_to_ask(request: ProposalRequest, needed: int, now: datetime) -> list[str]:
-    if needed >= policy.FOUR_EYES:
-        return ["Two people decide this kind of action."]
+def _reasons_to_ask(request: ProposalRequest, now: datetime) -> list[str]:
+    """Say why it may not act alone although its policy would let it: not earned, or stopped."""
     agent = request.agent_version.agent
     earned = agents.autonomy(agent, request.action_type, at=now)
     if not earned.may_act_alone:
         return list(earned.why) or ["It may not act alone."]
+    system = connector_id(request.target)
     stopped = agents.blocking_switch(
         team_id=agent.team_id,
-        connector_id=connector_id(request.target),
+        connector_id=system,
         agent_id=agent.pk,
         action_type_id=request.action_type.pk,
         lock=False,
+        is_elsewhere=system is None and outside.is_outside(request.thread_id),
     )
     return [] if stopped is None else [stopped]
 
@@ -189,6 +261,7 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
     kind, version = request.action_type, request.agent_version
     state = moves.follow("", *verdict.steps)
     run = window.execution(now, undo_s=rules.undo_s) if state == states.QUEUED else None
+    due = window.deadline(now, window_s=rules.window_s)
     return Proposal(
         kind=verdict.kind,
         executable=verdict.kind == Proposal.Kind.LIVE,
@@ -205,7 +278,7 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
         tool_call_id=request.tool_call_id,
         tool_name=request.tool_name or kind.key,
         interrupt_id=request.interrupt_id,
-        title=reveal(request.title or f"{kind.name} · {request.target}")[:200],
+        title=reveal(redacted(request.title or f"{kind.name} · {request.target}"))[:200],
         args=dict(request.args),
         args_original=dict(request.args),
         schema_version=kind.schema_version,
@@ -218,8 +291,11 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
         state=state,
         approvals_needed=verdict.approvals,
         confidence=None if request.confidence is None else round(Decimal(str(request.confidence)), 3),
+        requested_by=request.requested_by,
+        compensates=request.compensates,
         created_at=now,
-        deadline=window.deadline(now, window_s=rules.window_s),
+        deadline=due,
+        next_escalation_at=tiers.first_at(rules, created_at=now, deadline=due) if state == states.PENDING else None,
         sla_due=request.sla_due,
         execute_after=run.execute_after if run else None,
         valid_until=run.valid_until if run else None,
@@ -234,14 +310,30 @@ def _body(request: ProposalRequest, row: Proposal, reason: str) -> ProposalBody:
     )
     return ProposalBody(
         proposal=row,
-        state_proposed=dict(request.state_proposed),
-        state_if_approved=dict(request.state_if_approved),
-        evidence=_fitting(request.evidence),
-        consequence=reveal(sentence)[:300],
-        agent_text=request.agent_text[:MAX_AGENT_TEXT].replace("\x00", "[U+0000]"),
-        trace_ref=request.trace_ref[:120],
+        state_proposed=redacted(request.state_proposed),
+        state_if_approved=redacted(request.state_if_approved),
+        evidence=_fitting(redacted(request.evidence)),
+        consequence=reveal(redacted(sentence))[:300],
+        agent_text=redacted(request.agent_text)[:MAX_AGENT_TEXT].replace("\x00", "[U+0000]"),
+        trace_ref=redacted(request.trace_ref)[:120],
         review_reason=reason[:300],
+        redacted=_secret_places(request),
     )
+
+
+def _secret_places(request: ProposalRequest) -> list[str]:
+    """Say where the request held secrets. Arguments keep theirs, as they are executed to the letter; the card hides them."""
+    parts = {
+        "args": request.args,
+        "title": request.title,
+        "consequence": request.consequence,
+        "evidence": request.evidence,
+        "state_proposed": request.state_proposed,
+        "state_if_approved": request.state_if_approved,
+        "agent_text": request.agent_text,
+        "trace_ref": request.trace_ref,
+    }
+    return [place for name, value in parts.items() for place in redaction.places(value, under=f"/{name}")]
 
 
 def _close(row: Proposal, verdict: _Verdict, rules: ApprovalPolicy, now: datetime) -> None:
@@ -266,11 +358,7 @@ def _close(row: Proposal, verdict: _Verdict, rules: ApprovalPolicy, now: datetim
             )
         ]
     )
-    told = (
-        answer.approve()
-        if alone
-        else answer.refuse(f"Refused by policy {rules}: {verdict.reason} Nothing was executed.")
-    )
+    told = answer.approve() if alone else answer.refuse(wording.refused_by_policy(str(rules), verdict.reason))
     outbox.write(row, told, not_before=row.execute_after or now, at=now)
     moves.announce(row)
 

@@ -7,6 +7,7 @@ from functools import partial
 from django.db import transaction
 
 from apps.approvals import errors
+from apps.approvals.actions import hints, notices
 from apps.approvals.domain import states
 from apps.approvals.models import Proposal
 from apps.approvals.signals import decided
@@ -27,7 +28,9 @@ def lock(proposal_id: int) -> Proposal:
     try:
         return (
             Proposal.objects.select_for_update(of=("self",))
-            .select_related("action_type", "agent_version__agent", "policy", "body")
+            .select_related(
+                "action_type", "agent_version__agent", "policy", "body", "team__lead", "team__deputy_team__lead"
+            )
             .get(pk=proposal_id)
         )
     except Proposal.DoesNotExist:
@@ -47,23 +50,40 @@ def move(row: Proposal, *steps: Step, **changes: object) -> None:
     row.version += 1
     if row.state != states.CLAIMED:
         changes = {"claimed_by": None, "claim_until": None, **changes}
+    if row.state not in states.OPEN and row.next_escalation_at is not None:
+        changes = {"next_escalation_at": None, **changes}
     for name, value in changes.items():
         setattr(row, name, value)
     row.save(update_fields=["state", "version", *changes])
 
 
-def tell(row: Proposal, action: str, *steps: Step, actor: str, payload: Mapping[str, object] | None = None) -> None:
-    """Write the audit event of what just happened to a proposal."""
-    audit.record_many([event(row, action, *steps, actor=actor, payload=payload)])
+def tell(
+    row: Proposal,
+    action: str,
+    *steps: Step,
+    actor: str,
+    payload: Mapping[str, object] | None = None,
+    on_behalf_of: str | None = None,
+) -> None:
+    """Write the audit event of what just happened to a proposal, and what the team's channels and open pages hear of it."""
+    audit.record_many([event(row, action, *steps, actor=actor, payload=payload, on_behalf_of=on_behalf_of)])
+    notices.write(row, action)
+    hints.changed(row.team_id)
 
 
 def event(
-    row: Proposal, action: str, *steps: Step, actor: str, payload: Mapping[str, object] | None = None
+    row: Proposal,
+    action: str,
+    *steps: Step,
+    actor: str,
+    payload: Mapping[str, object] | None = None,
+    on_behalf_of: str | None = None,
 ) -> audit.Event:
     return audit.Event(
         action=action,
         subject=f"proposal:{row.pk}",
         actor=actor,
+        on_behalf_of=on_behalf_of,
         team_id=row.team_id,
         payload={"moves": [step.name for step in steps], "version": row.version, **(payload or {})},
         agent_version=row.agent_version.fingerprint,

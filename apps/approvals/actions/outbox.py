@@ -162,9 +162,9 @@ def mark_handed(outbox_id: int, *, at: datetime | None = None) -> ResumeOutbox:
 
 @transaction.atomic
 def mark_delivered(outbox_id: int, *, at: datetime | None = None) -> ResumeOutbox:
-    """Note that the thread went on with this answer. Safe to say twice."""
+    """Note that the thread went on with this answer, also if it had been set aside meanwhile. Safe to say twice."""
     row = lock_answer(outbox_id)
-    if row.state == ResumeOutbox.State.HANDED:
+    if row.handed_at is not None and row.state in (ResumeOutbox.State.HANDED, ResumeOutbox.State.PARKED):
         row.state = ResumeOutbox.State.DELIVERED
         row.save(update_fields=["state"])
     return row

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from apps.accounts.access import Forbidden
 from apps.accounts.models import User
 from apps.approvals import errors
-from apps.approvals.actions import moves, outbox
+from apps.approvals.actions import moves, outbox, tiers
 from apps.approvals.actions.moves import Step
 from apps.approvals.actions.verdicts import ensure_member, local_time
 from apps.approvals.domain import states, window
@@ -27,18 +27,21 @@ def undo(proposal_id: int, *, actor: User, at: datetime | None = None) -> Propos
     row = moves.lock(proposal_id)
     now = at or clock()
     is_operator = actor.has_perm("runs.repair", row.team_id)
+    consents = Decision.objects.filter(proposal=row, voided_at__isnull=True, verdict__in=_CONSENT)
+    gave_one = consents.filter(actor=actor).exists()
     if not is_operator:
-        ensure_member(row, actor, "approvals.undo")
+        # Whoever gave an approval may take it back, also a delegate whose time is over: never the risky direction.
+        ensure_member(row, actor, "approvals.view" if gave_one else "approvals.undo")
     if row.state in (states.EXECUTING, states.SUCCEEDED, states.FAILED, states.UNKNOWN, states.ROLLED_BACK):
-        raise errors.AlreadyExecuting(f"Started at {local_time(row.consumed_at, actor)}. It cannot be taken back here.")
+        raise _too_late(row, row.consumed_at, actor)
     if row.state != states.QUEUED:
         raise errors.NotQueued(f"There is nothing to undo: this is {row.get_state_display().lower()}.")
-    consents = Decision.objects.filter(proposal=row, voided_at__isnull=True, verdict__in=_CONSENT)
-    if not is_operator and not consents.filter(actor=actor).exists():
+    if not is_operator and not gave_one:
         raise Forbidden("runs.repair", row.team_id)
     if not outbox.cancel_new(row):
-        raise errors.AlreadyExecuting(f"Started at {local_time(_handed_at(row), actor)}. It cannot be taken back here.")
+        raise _too_late(row, _handed_at(row), actor)
     voided = _void(row, consents, actor, everything=is_operator, now=now)
+    row.deadline = window.deadline_after_undo(row.deadline, now)
     step = Step("T14", "person")
     moves.move(
         row,
@@ -46,7 +49,9 @@ def undo(proposal_id: int, *, actor: User, at: datetime | None = None) -> Propos
         approvals_given=_left(row),
         args=row.args,
         digest=row.digest,
-        deadline=window.deadline_after_undo(row.deadline, now),
+        deadline=row.deadline,
+        # It waits again, and may have to be escalated again.
+        next_escalation_at=tiers.next_at(row),
         execute_after=None,
         valid_until=None,
         closed_at=None,
@@ -68,6 +73,14 @@ def _void(row: Proposal, consents: QuerySet[Decision], actor: User, *, everythin
     ids = [each.pk for each in gone]
     Decision.objects.filter(pk__in=ids).update(voided_at=now)
     return ids
+
+
+def _too_late(row: Proposal, started_at: datetime | None, actor: User) -> errors.AlreadyExecuting:
+    """Say when it started, and whether something can still undo it."""
+    offer = " It can be rolled back by a compensation." if row.action_type.compensated_by else ""
+    return errors.AlreadyExecuting(
+        f"Started at {local_time(started_at, actor, seconds=True)}. It cannot be taken back here.{offer}"
+    )
 
 
 def _left(row: Proposal) -> int:

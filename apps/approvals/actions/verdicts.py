@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -11,13 +11,23 @@ from django.db.models import QuerySet
 from apps.accounts.access import Forbidden
 from apps.accounts.models import User
 from apps.approvals import errors
-from apps.approvals.actions import closing, moves, outbox
+from apps.approvals.actions import closing, consents, moves, outbox
 from apps.approvals.actions.moves import Step
-from apps.approvals.card import owns
-from apps.approvals.domain import answer, edit, policy, states, window
-from apps.approvals.domain.confirmation import names_it
+from apps.approvals.actions.vigilance import after_verdict, ensure_attentive, ensure_fresh_eyes
+from apps.approvals.domain import answer, asking, confirmation, edit, policy, states, window, wording
+from apps.approvals.domain.delegation import Standing
+from apps.approvals.domain.drills import Revealed
 from apps.approvals.domain.edit import Problem
+from apps.approvals.domain.vigilance import Attention
+from apps.approvals.domain.wire import formats
+from apps.approvals.domain.wire.asked import BadAnswer, Outcome
 from apps.approvals.models import Decision, Proposal
+from apps.approvals.queries import reviewers
+from apps.approvals.queries.last_words import by
+from apps.approvals.queries.outside import message_of
+from apps.approvals.queries.repeats import repeats_before
+from apps.approvals.queries.rules import facts_of
+from apps.approvals.queries.targets import target_of_open
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 
@@ -30,11 +40,12 @@ _CONSENT: Final = ("approve", "edit")
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a verdict did. `replayed`: it was given before, and nothing changed."""
+    """What a verdict did. `replayed`: it was given before, and nothing changed. `revealed`: what the card really was."""
 
     decision: Decision
     proposal: Proposal
     replayed: bool = False
+    revealed: Revealed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +59,11 @@ class _Ask:
     reason: str
     actor: User
     channel: str
-    opened_at: datetime | None
     confirm: str | None
+    signed_in_at: datetime | None
+    on_behalf_of: int | None = None
+    is_barred: bool = False
+    attention: Attention = field(default_factory=Attention)
 
 
 def decide_proposal(
@@ -62,29 +76,40 @@ def decide_proposal(
     reason: str = "",
     actor: User,
     channel: str = "page",
-    opened_at: datetime | None = None,
     confirm: str | None = None,
+    signed_in_at: datetime | None = None,
     at: datetime | None = None,
 ) -> Decided:
     """Record one person's verdict on exactly the card they saw (rule R1). The run goes on after commit.
 
-    `confirm`, if given, must name the target or an amount.
+    `confirm` is what the person typed: if given it names the target or an amount, of an edit the edited one. To consent
+    to what is of high risk needs it, and a sign-in (`signed_in_at`) of the last 15 minutes. Before a consent the target
+    is read again, outside the transaction; if it moved, the card is closed as stale (T12).
     Raises NotFound (404) for outsiders and Forbidden (403) without the right; then, in this order: AlreadyDecided,
-    Expired, Claimed, Changed (409), SelfApproval (403), BadVerdict or BadArgs (422). The same verdict again is a replay.
+    Expired, Claimed, Changed (409), SelfApproval (403), BadVerdict (422), SignInAgain (403), Stale or Unreadable (409),
+    BadArgs (422). The same verdict again is a replay.
+    Whose attention is in doubt may also meet CoolDown (409) or TooFast (422) when they approve.
     """
-    ask = _Ask(verdict, version, digest, args, reason.strip(), actor, channel, opened_at, confirm)
+    ask = _Ask(verdict, version, digest, args, reason.strip(), actor, channel, confirm, signed_in_at)
+    seen = target_of_open(actor, proposal_id) if verdict in _CONSENT else None
+    refusal: errors.Refused = errors.Expired()
     with transaction.atomic():
         row = moves.lock(proposal_id)
         now = at or clock()
-        _ensure_may_decide(row, actor)
+        found = ensure_may_decide(row, actor, now)
+        ensure_fresh_eyes(row, actor)
+        ask = replace(ask, on_behalf_of=found.on_behalf_of, is_barred=found.is_barred)
         replay = _replay(row, ask)
         if replay is not None:
             return replay
-        # A decision at the deadline closes the card: that stays written although the verdict is refused.
-        is_over = closing.expire_if_over(row, now)
-        if not is_over:
-            return _decide(row, ask, now)
-    raise errors.Expired
+        # Past the deadline, or where the target moved, the card closes: that stays written although the verdict is refused.
+        if not closing.expire_if_over(row, now):
+            _ensure_sound(row, ask, now)
+            found_moved = consents.moved(row, seen) if ask.verdict in _CONSENT else None
+            if found_moved is None:
+                return _decide(row, ask, now)
+            refusal = errors.Stale(closing.go_stale(row, found_moved.moved, found_moved.watched_fields, now))
+    raise refusal
 
 
 def ensure_free_for(row: Proposal, user: User, now: datetime) -> None:
@@ -94,8 +119,29 @@ def ensure_free_for(row: Proposal, user: User, now: datetime) -> None:
         raise errors.Claimed(f"{row.claimed_by} is deciding, until {local_time(row.claim_until, user)}.")
 
 
-def local_time(moment: datetime | None, user: User) -> str:
-    return moment.astimezone(ZoneInfo(user.time_zone)).strftime("%H:%M") if moment else "an unknown time"
+def ensure_same_card(row: Proposal, user: User, now: datetime, *, version: int, digest: str, is_barred: bool) -> None:
+    """R1 (d) to (f): nobody else holds the card, it is the one that was read, and the person is not barred."""
+    ensure_free_for(row, user, now)
+    if (row.version, row.digest) != (version, digest):
+        raise errors.Changed
+    if is_barred:
+        raise errors.SelfApproval(row)
+
+
+def ensure_worth_asking(row: Proposal) -> None:
+    """R5: raise AskedEnough for a card that came back three times."""
+    if asking.is_enough(repeats_before(row)):
+        raise errors.AskedEnough
+
+
+def refusal_of_closed(row: Proposal, reader: User) -> errors.Refused:
+    """Say to somebody who comes too late what became of a closed card, by whom and when."""
+    return _already(row, _live(row).filter(final=True).select_related("actor").first(), reader)
+
+
+def local_time(moment: datetime | None, user: User, *, seconds: bool = False) -> str:
+    shape = "%H:%M:%S" if seconds else "%H:%M"
+    return moment.astimezone(ZoneInfo(user.time_zone)).strftime(shape) if moment else "an unknown time"
 
 
 def ensure_member(row: Proposal, user: User, right: str) -> None:
@@ -106,8 +152,19 @@ def ensure_member(row: Proposal, user: User, right: str) -> None:
         raise Forbidden(right, row.team_id)
 
 
-def _ensure_may_decide(row: Proposal, actor: User) -> None:
-    ensure_member(row, actor, "approvals.decide")
+def ensure_may_decide(row: Proposal, user: User, now: datetime) -> Standing:
+    """Return by whose right a person decides. Outsiders learn nothing; a member without role or delegation is refused.
+
+    A barred person passes: whether the card is still open is told first, and that they are barred when they decide.
+    """
+    if not user.has_perm("approvals.view", row.team_id):
+        raise errors.NotFound
+    found = reviewers.standing_of(user, row, at=now)
+    if not found.may:
+        is_reviewer = user.has_perm("approvals.decide", row.team_id)
+        why = "The policy of this action names who decides it, and you are not among them." if is_reviewer else ""
+        raise Forbidden("approvals.decide", row.team_id, why=why)
+    return found
 
 
 def _replay(row: Proposal, ask: _Ask) -> Decided | None:
@@ -143,35 +200,46 @@ def _already(row: Proposal, final: Decision | None, reader: User) -> errors.Refu
     if row.state == states.EXPIRED and (final is None or final.by_kind == Decision.By.TIMER):
         return errors.Expired()
     if row.state == states.STALE:
-        return errors.Stale("The target changed meanwhile. Nothing was executed.")
+        # Before a verdict the decision says what moved; after an approval the executor noted it.
+        told = final.reason if final is not None and final.verdict == "stale" else row.hold_reason
+        return errors.Stale(told or "The target changed after it was proposed. Nothing was executed.")
     if final is None:
         return errors.AlreadyDecided(f"This is already {row.get_state_display().lower()}.")
-    who = (
-        str(final.actor) if final.actor else {"policy": "policy", "timer": "the clock"}.get(final.by_kind, "the agent")
-    )
     words = final.get_verdict_display().lower()
-    return errors.AlreadyDecided(f"Already {words} by {who} at {local_time(final.decided_at, reader)}.")
+    return errors.AlreadyDecided(f"Already {words} by {by(final)} at {local_time(final.decided_at, reader)}.")
+
+
+def _ensure_sound(row: Proposal, ask: _Ask, now: datetime) -> None:
+    """R1 (d) to (g): everything that can be said about a verdict before the target is looked at."""
+    ensure_same_card(row, ask.actor, now, version=ask.version, digest=ask.digest, is_barred=ask.is_barred)
+    _ensure_well_formed(row, ask)
+    if ask.verdict in _CONSENT:
+        consents.ensure_meant(row, confirm=ask.confirm, signed_in_at=ask.signed_in_at, now=now)
+    if ask.verdict == "ask":
+        ensure_worth_asking(row)
 
 
 def _decide(row: Proposal, ask: _Ask, now: datetime) -> Decided:
-    ensure_free_for(row, ask.actor, now)
-    if (row.version, row.digest) != (ask.version, ask.digest):
-        raise errors.Changed
-    if owns(row, ask.actor):
-        raise errors.SelfApproval(row)
-    _ensure_well_formed(row, ask)
+    ask = replace(ask, attention=ensure_attentive(row, verdict=ask.verdict, reason=ask.reason, actor=ask.actor, at=now))
+    decided = _judge(row, ask, now)
+    return replace(decided, revealed=after_verdict(row, decided.decision, ask.attention, at=now))
+
+
+def _judge(row: Proposal, ask: _Ask, now: datetime) -> Decided:
+    if ask.verdict != "edit":
+        _ensure_sayable(row, ask)
     match ask.verdict:
         case "approve":
             return _consent(row, ask, now, given=row.approvals_given + 1)
         case "edit":
             return _edit(row, ask, now)
         case "reject":
-            told = answer.refuse(f"Rejected by a reviewer: {ask.reason}")
+            told = answer.refuse(wording.rejected(ask.reason))
             return _refuse(row, ask, Step("T8", "person"), told, now)
         case "respond":
             return _refuse(row, ask, Step("T9", "person"), answer.respond(ask.reason), now)
         case _:
-            told = answer.refuse(f"A reviewer asks: {ask.reason} This is not a refusal. Nothing was executed.")
+            told = answer.refuse(wording.asked_back(ask.reason))
             return _refuse(row, ask, Step("T9", "person"), told, now)
 
 
@@ -184,7 +252,8 @@ def _ensure_well_formed(row: Proposal, ask: _Ask) -> None:
         raise errors.BadVerdict("An edit needs the changed arguments.", pointer="/args")
     if ask.verdict != "edit" and ask.args is not None:
         raise errors.BadVerdict("Only an edit carries arguments.", pointer="/args")
-    if ask.confirm is not None and not names_it(ask.confirm, target=row.target, args=ask.args or row.args):
+    args = row.args if ask.args is None else ask.args
+    if ask.confirm is not None and not confirmation.names_it(ask.confirm, target=row.target, args=args):
         told = "What you typed is neither the target nor an amount of this action. Nothing was decided."
         raise errors.BadVerdict(told, code="bad_confirm", pointer="/confirm")
     needs_reason = ask.verdict not in _CONSENT
@@ -192,33 +261,56 @@ def _ensure_well_formed(row: Proposal, ask: _Ask) -> None:
         raise errors.BadVerdict("Give a reason of 3 to 2,000 characters.", code="bad_reason", pointer="/reason")
 
 
+def _ensure_sayable(row: Proposal, ask: _Ask) -> None:
+    """§5.4: what an agent in another process could not be told in its own format is not decided."""
+    asked = message_of(row)
+    if asked is None:
+        return
+    try:
+        formats.ensure_sayable(asked, row.position, Outcome(ask.verdict, ask.reason, ask.args))
+    except BadAnswer as error:
+        told = f"{error} Nothing was decided."
+        raise errors.BadVerdict(told, code="not_on_offer", pointer="/verdict") from error
+
+
 def _edit(row: Proposal, ask: _Ask, now: datetime) -> Decided:
     """Change the arguments: a new digest, the editor's own approval, and everybody else's is void."""
     kind, edited = row.action_type, dict(ask.args or {})
-    problems = edit.edit_problems(
-        kind.args_schema, editable=kind.editable_fields, current=row.args, edited=edited
-    ) or _policy_problems(row, edited)
+    problems = edit.edit_problems(kind.args_schema, editable=kind.editable_fields, current=row.args, edited=edited)
+    found = _judged(row, edited)
+    problems = problems or _policy_problems(row, found)
     if problems:
         raise errors.BadArgs(problems)
+    _ensure_sayable(row, ask)
     weight = edit.materiality(kind.materiality, edit.changed_fields(row.args, edited))
     if row.approvals_given:
         _live(row).filter(verdict__in=_CONSENT).update(voided_at=now)
     row.args, row.digest = edited, row.action.with_args(edited).digest
+    _ask_more_people(row, found)
     return _consent(row, ask, now, given=1, materiality=Decimal(str(round(weight, 3))))
 
 
-def _policy_problems(row: Proposal, edited: Mapping[str, Any]) -> list[Problem]:
-    """Run the policy again over what a person made of the arguments."""
+def _judged(row: Proposal, edited: Mapping[str, Any]) -> policy.Assessment | None:
+    """Run the policy again over what a person made of the arguments (R4)."""
     if row.policy is None:
+        return None
+    return policy.assess(row.policy.conditions, facts_of(row, edited), approvals=row.policy.approvals_needed)
+
+
+def _policy_problems(row: Proposal, found: policy.Assessment | None) -> list[Problem]:
+    if found is None or found.outcome != policy.DENY:
         return []
-    try:
-        denied = policy.Conditions.parse(row.policy.conditions).denied(edited)
-    except policy.Unevaluable:
-        # The proposal already asks two people because of this.
-        return []
-    if denied is None:
-        return []
-    return [Problem("policy_denies", edit.pointer([denied]), f"Policy {row.policy} refuses this value of {denied}.")]
+    told = f"Policy {row.policy} refuses this. {found.in_words}"
+    return [Problem("policy_denies", edit.pointer([found.denied] if found.denied else []), told)]
+
+
+def _ask_more_people(row: Proposal, found: policy.Assessment | None) -> None:
+    """Let an edit need more people than the card did. Never fewer: what was asked for once stays asked for."""
+    if found is None or found.approvals <= row.approvals_needed:
+        return
+    row.approvals_needed = found.approvals
+    row.body.review_reason = found.in_words[:300]
+    row.body.save(update_fields=["review_reason"])
 
 
 def _consent(row: Proposal, ask: _Ask, now: datetime, *, given: int, materiality: Decimal | None = None) -> Decided:
@@ -228,7 +320,7 @@ def _consent(row: Proposal, ask: _Ask, now: datetime, *, given: int, materiality
     is_edited = row.args != row.args_original
     changes: dict[str, object] = {"approvals_given": given}
     if ask.verdict == "edit":
-        changes |= {"args": row.args, "digest": row.digest}
+        changes |= {"args": row.args, "digest": row.digest, "approvals_needed": row.approvals_needed}
     if not is_last:
         steps = [Step("T6", "person")] if was_claimed else [Step("T5", "person"), Step("T6", "person")]
     else:
@@ -263,15 +355,17 @@ def _record(row: Proposal, ask: _Ask, now: datetime, *, final: bool, materiality
         verdict=ask.verdict,
         by_kind=Decision.By.PERSON,
         actor=ask.actor,
+        on_behalf_of_id=ask.on_behalf_of,
         channel=ask.channel,
         digest=row.digest,
         policy_version=row.policy.version if row.policy else None,
         reason=ask.reason,
         args_edited=row.args if ask.verdict == "edit" else None,
         materiality=materiality,
-        opened_at=ask.opened_at if ask.opened_at and ask.opened_at <= now else None,
+        opened_at=ask.attention.opened_at,
         decided_at=now,
         final=final,
+        is_evidence=not (ask.verdict in _CONSENT and ask.attention.includes("no_evidence")),
     )
 
 
@@ -280,7 +374,14 @@ def _tell(row: Proposal, ask: _Ask, steps: list[Step], *, final: bool) -> None:
     if ask.verdict == "edit":
         facts["args"] = row.args
     approvals = f"{row.approvals_given}/{row.approvals_needed}"
-    moves.tell(row, "proposal.decided", *steps, actor=ask.actor.actor, payload={**facts, "approvals": approvals})
+    moves.tell(
+        row,
+        "proposal.decided",
+        *steps,
+        actor=ask.actor.actor,
+        on_behalf_of=f"user:{ask.on_behalf_of}" if ask.on_behalf_of else None,
+        payload={**facts, "approvals": approvals},
+    )
 
 
 def _live(row: Proposal) -> QuerySet[Decision]:

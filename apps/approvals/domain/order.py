@@ -44,3 +44,11 @@ class Waiting:
 def in_order(cards: Iterable[Waiting], *, now: datetime) -> list[Waiting]:
     """First what ends within ten minutes, then score down, D up, id up."""
     return sorted(cards, key=lambda card: (not card.is_urgent(now), -card.score(now), card.due, card.id))
+
+
+def age_in_words(age: timedelta) -> str:
+    """Say how long something waits, in one unit: "31 m", "4 h", "2 d"."""
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 60:  # noqa: PLR2004  # minutes of an hour
+        return f"{minutes} m"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"

@@ -1,9 +1,18 @@
 """Sentences for people and agents, made from typed facts and never from an agent's prose."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
+from typing import Final
 
 from apps.approvals.domain import window
+from apps.approvals.domain.digest import MovedField
+from apps.approvals.domain.hidden import reveal
+from apps.approvals.domain.vigilance import Attention
+
+# A glance at a value, not the whole field: the card and the log hold all of it.
+GLANCE: Final = 60
+# R5: why a card is escalated the moment it comes in.
+ASKED_ENOUGH: Final = "It came back three times already."
 
 
 def nobody_answered(window_s: int, policy: str) -> str:
@@ -17,6 +26,40 @@ def nobody_answered(window_s: int, policy: str) -> str:
 def recorded(why: str) -> str:
     """R12: what the agent hears of advice, and of an approved action that may only be advice by now."""
     return f"Recorded, not executed: {why}"
+
+
+def rejected(reason: str) -> str:
+    """What the agent hears of a person's no."""
+    return f"Rejected by a reviewer: {reason}"
+
+
+def asked_back(question: str) -> str:
+    """R5: what the agent hears of a question; it is neither yes nor no."""
+    return f"A reviewer asks: {question} This is not a refusal. Nothing was executed."
+
+
+def withdrawn(reason: str) -> str:
+    """What the agent hears of a proposal that was taken back."""
+    return f"Withdrawn: {reason} Nothing was executed."
+
+
+def refused_by_policy(policy: str, reason: str) -> str:
+    """What the agent hears of an action that nobody was woken for."""
+    return f"Refused by policy {policy}: {reason} Nothing was executed."
+
+
+def moved(fields: Sequence[MovedField]) -> str:
+    """R9: which watched fields of the target are not what the agent saw, with both values."""
+    return f"The target changed after it was proposed: {'; '.join(map(moved_field, fields))}. Nothing was executed."
+
+
+def moved_field(field: MovedField) -> str:
+    return f"{field.field} was {_glance(field.proposed)} and is now {_glance(field.now)}"
+
+
+def stale(fields: Sequence[MovedField]) -> str:
+    """R9: what the agent hears when people found that its target moved."""
+    return f"{moved(fields)} This is not a refusal: read the target again, and propose anew if it still holds."
 
 
 def who_answers(on_duty: Sequence[str], stand_ins: Sequence[str], *, is_lead: bool) -> str:
@@ -38,6 +81,23 @@ def cost_of_delay(due: datetime | None, now: datetime) -> str:
     if left <= timedelta(0):
         return f"The promise to the customer broke {_span(-left)} ago."
     return f"The promise to the customer breaks in {_span(left)}."
+
+
+def asked_of_you(attention: Attention, now: datetime, zone: tzinfo) -> str:
+    """R18: what a person's last weeks ask of them on this card; nothing of whoever looks as people do."""
+    if attention.is_cooling_down(now) and attention.cool_down_until is not None:
+        until = attention.cool_down_until.astimezone(zone)
+        return f"Take ten minutes away from approving: until {until:%H:%M}. Rejecting, asking and escalating work all the time."
+    if attention.includes("slow"):
+        return "Approving opens once this card can have been read, and asks for your reason. Rejecting and asking work at once."
+    if attention.includes("reason"):
+        return "Approving asks for your reason in a few words for now."
+    return ""
+
+
+def _glance(value: object) -> str:
+    text = "empty" if value is None else reveal(str(value))
+    return text if len(text) <= GLANCE else f"{text[: GLANCE - 1]}…"
 
 
 def _span(length: timedelta) -> str:

@@ -46,7 +46,8 @@ class Snooze(models.Model):
 
 class DelegationQuerySet(models.QuerySet["Delegation"]):
     def running(self, at: datetime) -> "DelegationQuerySet":
-        return self.filter(starts__lte=at, ends__gt=at, revoked_at__isnull=True)
+        """Keep what runs at an instant, or ran then: revoking ends it from that moment on."""
+        return self.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=at), starts__lte=at, ends__gt=at)
 
 
 class Delegation(models.Model):

@@ -28,6 +28,7 @@ class Decision(models.Model):
         POLICY = "policy", "Policy"
         TIMER = "timer", "Timer"
         AGENT = "agent", "Agent"
+        SYSTEM = "system", "System"
 
     proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="decisions")
     verdict = models.CharField(max_length=8, choices=Verdict)

@@ -25,9 +25,20 @@ class Channel(models.Model):
     sealed_url = models.BinaryField(null=True, db_comment="AES-GCM: 12 bytes nonce, then ciphertext with tag.")
     sealed_secret = models.BinaryField(null=True, db_comment="The signing secret of a webhook, sealed likewise.")
     key_id = models.CharField(max_length=8, blank=True)
-    events = models.JSONField(default=list, db_comment="asked, escalated, decided, expired, unknown; empty: all.")
+    events = models.JSONField(
+        default=list, db_comment="asked, escalated, decided, expired, stale, withdrawn, unknown; empty: all."
+    )
     risk_from = models.CharField(max_length=8, default="low", db_comment="Tells of cards of this risk and above.")
+    allowed_cidrs = models.JSONField(
+        default=list, db_comment="Internal networks an administrator granted; empty: public addresses only."
+    )
     is_active = models.BooleanField(default=True)
+    off_reason = models.CharField(
+        max_length=300, blank=True, db_comment="Why it is switched off, if nobody switched it off."
+    )
+    rests_until = models.DateTimeField(
+        null=True, db_comment="Nothing is sent before: a message is on its way, or the receiver failed a moment ago."
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 
@@ -42,14 +53,20 @@ class Channel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def subject(self) -> str:
+        """The name by which the audit log knows this channel; what it keeps sealed is bound to it."""
+        return f"channel:{self.pk}"
+
 
 class Notice(models.Model):
     """One message to one channel about one proposal. Written with the change it tells; sent by a worker."""
 
     class State(models.TextChoices):
-        NEW = "new", "New"
+        NEW = "new", "Waiting"
         SENT = "sent", "Sent"
         DEAD = "dead", "Given up"
+        MOOT = "moot", "No longer needed"
 
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="notices")
     proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="+")
@@ -72,7 +89,12 @@ class Notice(models.Model):
                 fields=["channel", "proposal", "event", "version"], name="one_notice_per_channel_and_change"
             )
         ]
-        indexes = [models.Index(fields=["next_try_at"], condition=Q(state="new"), name="notices_due")]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(state="new"), name="notices_due"),
+            models.Index(fields=["channel", "id"], condition=Q(state="new"), name="notices_due_by_channel"),
+            models.Index(fields=["channel"], condition=Q(state="dead"), name="notices_given_up"),
+            models.Index(fields=["channel", "-id"], name="notices_by_channel"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} of proposal {self.proposal_id} to {self.channel}: {self.state}"

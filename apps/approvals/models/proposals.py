@@ -1,11 +1,12 @@
 from datetime import datetime
+from typing import Final
 
 import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q, Value
 
 from apps.accounts.models import Team
 from apps.agents.models import ActionType, AgentVersion, Reversibility, RiskClass
@@ -40,6 +41,21 @@ class State(models.TextChoices):
 # The domain owns the table of moves and spells the states; a test holds both lists together.
 OPEN = (State.PENDING, State.CLAIMED)
 AFTER_CONSENT = (State.QUEUED, State.EXECUTING, State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.ROLLED_BACK)
+
+
+# Left in, these make one word of "desk:tickets/T-1001", which nobody finds who types T-1001. A search leaves them out too.
+WORD_JOINTS: Final = ":/-"
+
+
+def in_words(column: str) -> Func:
+    """Part what PostgreSQL would take for a path, an address or a negative number."""
+    return Func(
+        F(column),
+        Value(WORD_JOINTS),
+        Value(" " * len(WORD_JOINTS)),
+        function="translate",
+        output_field=models.TextField(),
+    )
 
 
 class ProposalQuerySet(models.QuerySet["Proposal"]):
@@ -131,7 +147,7 @@ class Proposal(models.Model):
     closed_at = models.DateTimeField(null=True, db_comment="When it stopped waiting for people.")
     synthetic = models.BooleanField(default=False)
     search = models.GeneratedField(
-        expression=SearchVector("title", "target", "subject", config="simple"),
+        expression=SearchVector(*(in_words(name) for name in ("title", "target", "subject")), config="simple"),
         output_field=SearchVectorField(),
         db_persist=True,
     )
@@ -173,6 +189,27 @@ class Proposal(models.Model):
                 fields=["team", "deadline"],
                 condition=Q(state__in=["pending", "claimed"]),
                 name="open_by_team_and_deadline",
+            ),
+            # All that the order of R19 and the first views ask for: 10,000 waiting cards are put in order from here alone.
+            models.Index(
+                fields=["team"],
+                include=[
+                    "id",
+                    "risk_class",
+                    "created_at",
+                    "deadline",
+                    "sla_due",
+                    "assigned_to",
+                    "claimed_by",
+                    "claim_until",
+                    "approvals_given",
+                    "kind",
+                    "state",
+                    "agent_version",
+                    "action_type",
+                ],
+                condition=Q(state__in=["pending", "claimed"]),
+                name="open_in_order",
             ),
             models.Index(fields=["execute_after"], condition=Q(state="queued"), name="queued_by_time"),
             models.Index(

@@ -6,10 +6,14 @@ from django.db.models import Count, Exists, OuterRef, Q
 
 from apps.accounts.models import User
 from apps.approvals.domain import states
+from apps.approvals.domain.search import Search
 from apps.approvals.models import Decision, Proposal, ResumeOutbox
 from apps.approvals.queries.last_words import FIELD_OF_VERDICT, by, final_decisions, verdict_words
+from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
 from apps.audit.clock import clock
+
+EVERYTHING = Search()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,24 @@ class DecidedCounts:
 
 
 def history_rows(
-    user: User, *, after: tuple[datetime, int] | None = None, agent_id: int | None = None, limit: int = 50
+    user: User,
+    *,
+    after: tuple[datetime, int] | None = None,
+    agent_id: int | None = None,
+    search: Search = EVERYTHING,
+    limit: int = 50,
+    at: datetime | None = None,
 ) -> HistoryPage:
-    """Return what was closed in the person's teams, newest first, a page at a time. 2 queries besides rights."""
-    # Advice was decided by nobody, and a shadow's is shown to nobody.
-    rows = visible(user).filter(closed_at__isnull=False).exclude(kind=Proposal.Kind.ADVICE)
+    """Return what was closed in the person's teams and is searched for, newest first, a page at a time.
+
+    2 queries besides rights, and the clock's with a search.
+    """
+    # Advice was decided by nobody, and a shadow's is shown to nobody. Planted cards did not happen: they have their own page.
+    rows = visible(user).filter(closed_at__isnull=False, kind=Proposal.Kind.LIVE)
     if agent_id is not None:
         rows = rows.filter(agent_version__agent_id=agent_id)
+    if search:
+        rows = rows.filter(matching(search, reader=user, at=at or clock(), hides_snoozed=False))
     if after is not None:
         closed_at, pk = after
         # The first condition lets the index start at the right place; the second is exact.
@@ -106,11 +121,16 @@ def recent_decisions(user: User, *, limit: int = 10, at: datetime | None = None)
 
 
 def decided_counts(
-    agent_ids: Iterable[int], *, since: datetime | None = None, with_synthetic: bool = True
+    agent_ids: Iterable[int],
+    *,
+    since: datetime | None = None,
+    with_synthetic: bool = True,
+    as_evidence: bool = False,
 ) -> dict[int, DecidedCounts]:
     """Count what people decided about each agent, by its last word. Agents nobody judged are absent. 1 query.
 
-    Drills and second looks are about the people, not about the agent: only what was live counts.
+    Drills and second looks are about the people, not about the agent: only what was live counts. `as_evidence` leaves
+    out approvals of somebody whose vigilance was in doubt (R18): they happened, and are no ground for more autonomy.
     """
     rows = Decision.objects.filter(
         proposal__kind=Proposal.Kind.LIVE,
@@ -122,6 +142,7 @@ def decided_counts(
     )
     rows = rows if since is None else rows.filter(decided_at__gt=since)
     rows = rows if with_synthetic else rows.filter(synthetic=False)
+    rows = rows.filter(is_evidence=True) if as_evidence else rows
     counts: dict[int, dict[str, int]] = {}
     for agent_id, verdict, n in rows.values_list("proposal__agent_version__agent", "verdict").annotate(n=Count("pk")):
         counts.setdefault(agent_id, {})[FIELD_OF_VERDICT[verdict]] = n

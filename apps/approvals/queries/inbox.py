@@ -1,47 +1,24 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, Count, F, FloatField, Func, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce, Greatest, Least
+from django.db.models import Count, Min, Q
 
 from apps.accounts.models import User
-from apps.accounts.queries import team_ids_with
 from apps.approvals.domain import order, states
-from apps.approvals.models import OPEN, Decision, Proposal
+from apps.approvals.domain.search import Search
+from apps.approvals.models import Decision, Proposal
+from apps.approvals.models.proposals import ProposalQuerySet
+from apps.approvals.queries import reviewers, views
 from apps.approvals.queries.last_words import by, final_decisions, verdict_words
+from apps.approvals.queries.rows import InboxRow, behind, in_order, rows, rows_of
+from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
 from apps.audit.clock import clock
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxRow:
-    """One card in the queue. `left` is negative once it is overdue; `duplicates` counts other open cards with its digest."""
-
-    id: int
-    version: int
-    digest: str
-    title: str
-    agent_name: str
-    action_name: str
-    risk: str
-    state: str
-    created_at: datetime
-    age: timedelta
-    due: datetime
-    left: timedelta
-    is_urgent: bool
-    claimed_by: str
-    claimed_by_me: bool
-    confidence: Decimal | None
-    approvals_given: int
-    approvals_needed: int
-    duplicates: int
-    may_decide: bool
-    is_demo: bool
+EVERYTHING = Search()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +47,20 @@ class Changes:
         return bool(self.rows or self.closed or self.new)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """What the left side of the inbox shows, and how much of today's work is done."""
+    """What the left side of the inbox shows, and how much of today's work is done.
+
+    `waiting` counts all that waits, whatever is searched for; `found` what the search finds, None where nobody counted.
+    """
 
     rows: tuple[InboxRow, ...]
     as_of: datetime
+    search: Search
+    waiting: int
+    oldest: datetime | None
+    found: int | None
+    tabs: tuple[views.Tab, ...]
     decided_today: int
     unknown: int
     has_more: bool
@@ -83,47 +68,102 @@ class Queue:
     @property
     def sentence(self) -> str:
         """Say how much waits, and for how long: the so-what of the page."""
-        if not self.rows:
+        if not self.waiting or self.oldest is None:
             return "Nothing waits for a human."
-        count = f"{len(self.rows)}{'+' if self.has_more else ''}"
-        oldest = max(row.age for row in self.rows)
-        waits = "action waits" if len(self.rows) == 1 else "actions wait"
-        return f"{count} {waits} for a human, oldest {_in_words(oldest)}"
+        waits = "action waits" if self.waiting == 1 else "actions wait"
+        return f"{self.waiting:,} {waits} for a human, oldest {order.age_in_words(self.as_of - self.oldest)}"
 
     @property
     def share_done(self) -> float:
-        return self.decided_today / (self.decided_today + len(self.rows)) if self.decided_today else 0.0
+        return self.decided_today / (self.decided_today + self.waiting) if self.decided_today else 0.0
+
+    @property
+    def last(self) -> int:
+        return self.rows[-1].id
+
+    def next_after(self, decided: int | None = None) -> int | None:
+        """Return the first card here that the reader may decide now, other than the one just decided."""
+        return next((each.id for each in self.rows if _may_open(each) and each.id != decided), None)
 
 
-def queue(user: User, *, limit: int = 50, at: datetime | None = None) -> Queue:
-    """Return the queue of a person with its figures: 4 queries, any length."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The next lines of a queue, in the order in which its first ones stood."""
+
+    rows: tuple[InboxRow, ...]
+    as_of: datetime
+    search: Search
+    has_more: bool
+
+    @property
+    def last(self) -> int:
+        return self.rows[-1].id
+
+
+def queue(user: User, *, search: Search = EVERYTHING, limit: int = 50, at: datetime | None = None) -> Queue:
+    """Return the queue of a person with its figures: 9 queries with the person's rights, any length."""
     now = at or clock()
-    rows = inbox_rows(user, limit=limit + 1, at=now)
+    desk = reviewers.desk(user, at=now)
+    ids = list(_ordered(user, search, now).values_list("pk", flat=True)[: limit + 1])
+    kept = views.views_of(user)
+    counts = _counts(user, search, kept, now)
     midnight = now.astimezone(ZoneInfo(user.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    decided = Decision.objects.filter(
-        proposal__kind=Proposal.Kind.LIVE, actor=user, voided_at__isnull=True, decided_at__gte=midnight
-    ).count()
-    unknown = visible(user).filter(state=states.UNKNOWN).count()
-    return Queue(tuple(rows[:limit]), now, decided, unknown, has_more=len(rows) > limit)
+    # A planted card counts until it is told what it was: a number that stood still would tell it before.
+    is_work = Q(proposal__kind=Proposal.Kind.LIVE) | Q(proposal__closed_at__isnull=True)
+    decided = Decision.objects.filter(is_work, actor=user, voided_at__isnull=True, decided_at__gte=midnight).count()
+    return Queue(
+        rows=tuple(rows_of(ids[:limit], desk, now)),
+        as_of=now,
+        search=search,
+        waiting=counts["waiting"],
+        oldest=counts["oldest"],
+        found=counts["found"] if search.is_about_open else None,
+        tabs=views.tabs(kept, search, counts),
+        decided_today=decided,
+        unknown=visible(user).filter(state=states.UNKNOWN).count(),
+        has_more=len(ids) > limit,
+    )
+
+
+def more(
+    user: User, *, after: int, as_of: datetime, search: Search = EVERYTHING, limit: int = 50, at: datetime | None = None
+) -> Part:
+    """Return what stands behind a card in the order of `as_of` (R19), as it is by now. 6 queries with rights, any length.
+
+    What was proposed since is not among it: the page counts that as new and shows it when asked.
+    """
+    now = at or clock()
+    found = _found(user, search, now).filter(created_at__lte=as_of)
+    following = behind(visible(user).filter(pk=after), found, as_of)
+    ids = list(following.values_list("pk", flat=True)[: limit + 1])
+    part = rows_of(ids[:limit], reviewers.desk(user, at=now), now)
+    return Part(tuple(part), as_of, search, has_more=len(ids) > limit)
 
 
 def inbox_rows(user: User, *, limit: int = 50, offset: int = 0, at: datetime | None = None) -> list[InboxRow]:
     """Return what waits in the person's teams, in the order of R19. `at` fixes the order while paging.
 
-    2 queries (3 with the person's rights), any length.
+    4 queries (5 with the person's rights), any length.
     """
     now = at or clock()
-    return _rows(visible(user).waiting(), user, now, slice(offset, offset + limit))
+    desk = reviewers.desk(user, at=now)
+    return rows(_found(user, EVERYTHING, now), desk, now, slice(offset, offset + limit))
 
 
 def inbox_row(user: User, proposal_id: int, *, at: datetime | None = None) -> InboxRow | None:
-    """Return one open card as the queue shows it, or None if it is closed or not this person's. 2 queries."""
+    """Return one open card as the queue shows it, or None if it is closed or not this person's. 4 queries."""
     now = at or clock()
-    return next(iter(_rows(visible(user).waiting().filter(pk=proposal_id), user, now, slice(1))), None)
+    waiting = visible(user).waiting().filter(pk=proposal_id)
+    return next(iter(rows(waiting, reviewers.desk(user, at=now), now, slice(1))), None)
 
 
 def changed_since(
-    user: User, shown: Mapping[int, int], *, as_of: datetime | None = None, at: datetime | None = None
+    user: User,
+    shown: Mapping[int, int],
+    *,
+    as_of: datetime | None = None,
+    search: Search = EVERYTHING,
+    at: datetime | None = None,
 ) -> Changes:
     """Compare the ids and versions on a page with now; `as_of` is when the page was drawn, to count what is new since.
 
@@ -134,25 +174,43 @@ def changed_since(
     current = dict(mine.filter(pk__in=list(shown)).values_list("pk", "version"))
     changed = [pk for pk, version in current.items() if version != shown[pk]]
     new = 0
-    if as_of is not None:
-        new = mine.waiting().filter(created_at__gt=as_of).exclude(pk__in=list(shown)).count()
+    if as_of is not None and search.is_about_open:
+        new = _found(user, search, now).filter(created_at__gt=as_of).exclude(pk__in=list(shown)).count()
     if not changed:
         return Changes((), (), new, now)
-    rows = _rows(mine.waiting().filter(pk__in=changed), user, now, slice(len(changed)))
-    still_open = {row.id for row in rows}
-    return Changes(tuple(rows), tuple(_closed([pk for pk in changed if pk not in still_open])), new, now)
+    still = mine.waiting().filter(pk__in=changed)
+    found = rows(still, reviewers.desk(user, at=now), now, slice(len(changed)))
+    still_open = {row.id for row in found}
+    return Changes(tuple(found), tuple(_closed([pk for pk in changed if pk not in still_open])), new, now)
 
 
-def next_waiting(user: User, *, after: int | None = None, at: datetime | None = None) -> int | None:
-    """Return the id of the first card this person may decide now, other than the one just decided."""
-    rows = inbox_rows(user, limit=20, at=at)
-    return next((row.id for row in rows if row.may_decide and row.id != after and not _is_held(row)), None)
+def next_waiting(
+    user: User, *, after: int | None = None, search: Search = EVERYTHING, at: datetime | None = None
+) -> int | None:
+    """Return the id of the first card this person may decide now, other than the one just decided. 6 queries, or 9."""
+    now = at or clock()
+    desk = reviewers.desk(user, at=now)
+    if not desk.may_decide_any:
+        return None
+    # Where a search is about closed cards, the next to decide is still the next of all.
+    wanted = search if search.is_about_open else EVERYTHING
+    found = _found(user, wanted, now)
+    found = found if after is None else found.exclude(pk=after)
+    first = next((row.id for row in rows(found, desk, now, slice(20)) if _may_open(row)), None)
+    if first is not None:
+        return first
+    # The first ones are all taken, or all this person's own: look behind them, which costs joins over all that waits.
+    found = found.filter(desk.reach()).exclude(agent_version__agent__owner=user)
+    found = found.exclude(agent_version__author=user).exclude(requested_by=user)
+    found = found.exclude(state=states.CLAIMED, claim_until__gt=now)
+    return next((row.id for row in rows(found, desk, now, slice(20)) if _may_open(row)), None)
 
 
-def waiting_count(user: User) -> int:
-    """Count what waits in the teams for which this person decides. 1 query besides the person's rights."""
-    teams = team_ids_with(user, "approvals.decide")
-    return Proposal.objects.waiting().filter(team__in=teams).count() if teams else 0
+def waiting_count(user: User, *, at: datetime | None = None) -> int:
+    """Count what waits for a person to decide, without what they snoozed. 2 queries besides the person's rights."""
+    now = at or clock()
+    desk = reviewers.desk(user, at=now)
+    return _found(user, EVERYTHING, now).filter(desk.reach()).count() if desk.may_decide_any else 0
 
 
 def claims_of(user: User) -> list[int]:
@@ -160,102 +218,38 @@ def claims_of(user: User) -> list[int]:
     return list(Proposal.objects.filter(state=states.CLAIMED, claimed_by=user).values_list("pk", flat=True))
 
 
-class _Seconds(Func):
-    template = "EXTRACT(EPOCH FROM (%(expressions)s))::float8"
-    output_field = FloatField()
+def _found(user: User, search: Search, now: datetime) -> ProposalQuerySet:
+    """Keep what a search finds among what the person may see: the open ones, unless it names a state."""
+    seen = visible(user) if search.named("state") else visible(user).waiting()
+    return seen.filter(matching(search, reader=user, at=now))
 
 
-_WEIGHT: Final = Case(*[When(risk_class=risk, then=Value(w)) for risk, w in order.WEIGHT.items()], default=Value(4))
-_COLUMNS: Final = (
-    "pk",
-    "version",
-    "digest",
-    "title",
-    "agent_version__agent__name",
-    "agent_version__agent__is_demo",
-    "agent_version__agent__owner",
-    "agent_version__author",
-    "action_type__name",
-    "risk_class",
-    "state",
-    "team",
-    "created_at",
-    "due",
-    "claimed_by",
-    "claimed_by__name",
-    "claim_until",
-    "confidence",
-    "approvals_given",
-    "approvals_needed",
-    "same",
-)
+def _ordered(user: User, search: Search, now: datetime) -> ProposalQuerySet:
+    """The open ones by R19; what is closed already by when it was, the newest first. What was not live did not happen."""
+    found = _found(user, search, now)
+    if search.is_about_open:
+        return in_order(found, now)
+    return found.filter(kind=Proposal.Kind.LIVE).order_by("-closed_at", "-pk")
 
 
-def _rows(waiting: "QuerySet[Proposal]", user: User, now: datetime, part: slice) -> list[InboxRow]:
-    same = (
-        Proposal.objects.filter(digest=OuterRef("digest"), state__in=OPEN)
-        .order_by()
-        .values("digest")
-        .annotate(n=Count("pk"))
-        .values("n")
-    )
-    found = (
-        waiting.annotate(due=Least("deadline", "sla_due"))
-        .annotate(
-            urgent=Case(When(due__lte=now + order.URGENT, then=Value(0)), default=Value(1)),
-            score=_WEIGHT * (_urgency(now) + Value(order.FRESH)),
-            same=Coalesce(Subquery(same), Value(1)),
+def _counts(user: User, search: Search, kept: Sequence[views.View], now: datetime) -> dict[str, Any]:
+    """Count all that waits, what the search finds of it, and every view, in one query."""
+    hidden = matching(EVERYTHING, reader=user, at=now)
+    wanted = {name: matching(each, reader=user, at=now) for name, each in views.conditions(kept).items()}
+    return (
+        visible(user)
+        .waiting()
+        .aggregate(
+            waiting=Count("pk", filter=hidden),
+            oldest=Min("created_at", filter=hidden),
+            found=Count("pk", filter=matching(search, reader=user, at=now)),
+            **{name: Count("pk", filter=condition) for name, condition in wanted.items()},
         )
-        .order_by("urgent", F("score").desc(), "due", "pk")
-        .values(*_COLUMNS)[part]
-    )
-    deciding = team_ids_with(user, "approvals.decide")
-    return [_row(facts, user, now, deciding) for facts in found]
-
-
-def _urgency(now: datetime) -> Case:
-    share = _Seconds(Value(now) - F("created_at")) / _Seconds(F("due") - F("created_at"))
-    bounded = Greatest(Value(0.0), Least(Value(1.0), share))
-    return Case(When(due__lte=F("created_at"), then=Value(1.0)), default=bounded, output_field=FloatField())
-
-
-def _row(facts: Mapping[str, Any], user: User, now: datetime, deciding: frozenset[int]) -> InboxRow:
-    is_held = facts["state"] == states.CLAIMED and facts["claim_until"] > now
-    is_own = user.pk in (facts["agent_version__agent__owner"], facts["agent_version__author"])
-    return InboxRow(
-        id=facts["pk"],
-        version=facts["version"],
-        digest=facts["digest"],
-        title=facts["title"],
-        agent_name=facts["agent_version__agent__name"],
-        action_name=facts["action_type__name"],
-        risk=facts["risk_class"],
-        state=facts["state"],
-        created_at=facts["created_at"],
-        age=now - facts["created_at"],
-        due=facts["due"],
-        left=facts["due"] - now,
-        is_urgent=facts["due"] - now <= order.URGENT,
-        claimed_by=facts["claimed_by__name"] or "" if is_held else "",
-        claimed_by_me=is_held and facts["claimed_by"] == user.pk,
-        confidence=facts["confidence"],
-        approvals_given=facts["approvals_given"],
-        approvals_needed=facts["approvals_needed"],
-        duplicates=facts["same"] - 1,
-        may_decide=facts["team"] in deciding and not is_own,
-        is_demo=facts["agent_version__agent__is_demo"],
     )
 
 
-def _in_words(age: timedelta) -> str:
-    minutes = int(age.total_seconds() // 60)
-    if minutes < 60:  # noqa: PLR2004  # minutes of an hour
-        return f"{minutes} m"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
-
-
-def _is_held(row: InboxRow) -> bool:
-    return bool(row.claimed_by) and not row.claimed_by_me
+def _may_open(row: InboxRow) -> bool:
+    return row.may_decide and not row.is_taken
 
 
 def _closed(ids: list[int]) -> list[ClosedRow]:

@@ -6,6 +6,13 @@ from apps.approvals.models import Decision, Proposal
 # How people's verdicts are counted.
 FIELD_OF_VERDICT: Final = {"approve": "approved", "edit": "edited", "reject": "rejected"}
 
+# Who decided where no person did.
+NOBODY: Final[dict[str, str]] = {
+    Decision.By.POLICY: "the policy",
+    Decision.By.TIMER: "the clock",
+    Decision.By.SYSTEM: "Pastpilot",
+}
+
 
 def final_decisions(ids: Iterable[int]) -> dict[int, Decision]:
     """Return the last word on each proposal that has one. 1 query."""
@@ -19,8 +26,7 @@ def verdict_words(decision: Decision | None, row: Proposal) -> str:
 
 
 def by(decision: Decision | None) -> str:
-    """Name who decided: a person, the policy, the clock or the agent."""
+    """Name who decided: a person, the policy, the clock, the agent, or the house itself."""
     if decision is None:
         return ""
-    nobody = {Decision.By.POLICY: "the policy", Decision.By.TIMER: "the clock"}.get(Decision.By(decision.by_kind))
-    return str(decision.actor) if decision.actor else nobody or "the agent"
+    return str(decision.actor) if decision.actor else NOBODY.get(decision.by_kind, "the agent")

@@ -1,9 +1,12 @@
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, DateTimeField, Func, Q
 
 from apps.agents.models import ActionType, Agent
 from apps.approvals.domain.flood import Load
+from apps.approvals.domain.rules import Facts
 from apps.approvals.models import OPEN, ApprovalPolicy, Proposal
 from apps.connectors import queries as connectors
 from apps.connectors.errors import UnknownSystem
@@ -15,6 +18,19 @@ def policy_in_force(action_type: ActionType) -> ApprovalPolicy | None:
         ApprovalPolicy.objects.filter(action_type=action_type, active_from__lte=ClockTimestamp())
         .order_by("-version")
         .first()
+    )
+
+
+def facts_of(row: Proposal, args: Mapping[str, Any] | None = None) -> Facts:
+    """Return what a policy may know of a proposal, with its own arguments or those that a person makes of them. No query."""
+    return Facts(
+        args=row.args if args is None else args,
+        original=row.args_original,
+        target=row.target,
+        subject=row.subject,
+        risk=row.risk_class,
+        reversibility=row.reversibility,
+        confidence=row.confidence,
     )
 
 

@@ -1,19 +1,26 @@
 """Take work in from a file: all of its rows, or none; a case that is known already is not taken twice."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from celery import current_app
 from django.db import transaction
 
+from apps.accounts.access import ensure
+from apps.accounts.models import User
 from apps.agents.models import Agent
 from apps.audit import actions as audit
+from apps.runs.actions.ends import cancel
 from apps.runs.domain.files import WorkRow
-from apps.runs.models import ImportJob, WorkItem
+from apps.runs.errors import NotEnded
+from apps.runs.models import ImportJob, Run, WorkItem
+from apps.runs.queries import END, OPEN
 
 # Rows of one INSERT.
 BATCH = 2_000
+# Of the cases that an import refused the log names so many.
+TOLD = 100
 # What an import may lift an agent's limits to, so that a large file is not throttled for hours.
 UNLIMITED = 1_000_000
 
@@ -23,11 +30,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did, or in a dry run would do."""
+    """
+    What an import did, or in a dry run would do. Known cases whose row has changed since are told apart.
+
+    `renewed` had not begun and took the new row in; `restarted` had their questions taken back and begin anew; `refused`
+    are in work, and stay as they are: a question that is before people must keep its ground (R16).
+    """
 
     job: ImportJob | None
     created: int
     known: int
+    renewed: int = 0
+    restarted: int = 0
+    refused: tuple[str, ...] = ()
 
 
 @transaction.atomic
@@ -39,6 +54,7 @@ def import_work(
     sha256: str,
     actor: str,
     open_tickets: bool = False,
+    withdraw_as: User | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
@@ -47,14 +63,22 @@ def import_work(
 
     `open_tickets` lets each run open its case in the system of record, should that not know it. It is off unless asked
     for: a wrong id would make a ticket in somebody else's system, and nothing here can take it back.
+
+    A changed row of a case in work is refused, unless `withdraw_as` takes its questions back in their name first; that
+    takes the right runs.repair, else Forbidden. What an agent reads is the system of record, never the file.
     """
     # The agent's row orders imports, so that two of the same file do not both find its cases new. A full lock would
     # also stop every new run and proposal of the agent, as their foreign keys look at that row.
     locked = Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
+    if withdraw_as is not None:
+        ensure(withdraw_as, END, locked.team_id)
     known = _known(locked, [row.external_id for row in rows], progress if dry_run else None)
     fresh = [row for row in rows if row.external_id not in known]
+    changed = [row for row in rows if row.external_id in known and known[row.external_id].payload != row.payload]
     if dry_run:
-        return Imported(None, len(fresh), len(known))
+        waiting = tuple(row.external_id for row in changed if known[row.external_id].state == WorkItem.State.IN_WORK)
+        new = sum(known[row.external_id].state == WorkItem.State.NEW for row in changed)
+        return Imported(None, len(fresh), len(known), renewed=new, refused=() if withdraw_as else waiting)
     job = ImportJob.objects.create(
         agent=locked, name=name[:200], sha256=sha256, rows=len(rows), created=len(fresh), known=len(known), actor=actor
     )
@@ -74,6 +98,7 @@ def import_work(
         )
         if progress:
             progress(start + len(part), len(fresh))
+    taken = _take_changed(locked, changed, name=job.name, withdraw_as=withdraw_as)
     audit.record(
         "work.imported",
         subject=f"import:{job.pk}",
@@ -86,11 +111,16 @@ def import_work(
             "created": len(fresh),
             "known": len(known),
             "may_open": open_tickets,
+            "renewed": taken.renewed,
+            "restarted": taken.restarted,
+            "refused": list(taken.refused[:TOLD]),
         },
     )
     # The broker only makes it quick; the sweep would find the cases by itself.
     transaction.on_commit(partial(current_app.send_task, "runs.sweep", retry=False), robust=True)
-    return Imported(job, len(fresh), len(known))
+    return Imported(
+        job, len(fresh), len(known), renewed=taken.renewed, restarted=taken.restarted, refused=tuple(taken.refused)
+    )
 
 
 @transaction.atomic
@@ -110,11 +140,58 @@ def lift_limits(agent: Agent, *, actor: str) -> Agent:
     return locked
 
 
-def _known(agent: Agent, ids: Sequence[str], progress: Progress | None) -> set[str]:
-    known: set[str] = set()
+@dataclass(slots=True)
+class _Changed:
+    renewed: int = 0
+    restarted: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+def _take_changed(agent: Agent, rows: Sequence[WorkRow], *, name: str, withdraw_as: User | None) -> _Changed:
+    """Take a changed row in where no thread has begun on it; a case that is closed or with a person stays as it is."""
+    done = _Changed()
+    found = {row.external_id: row for row in rows}
+    # Not locked here: a run and then its case is the order of everybody else, and nothing begins while we hold the agent.
+    items = WorkItem.objects.filter(agent=agent, external_id__in=found)
+    for item in items.filter(state__in=[WorkItem.State.NEW, WorkItem.State.IN_WORK]).order_by("pk"):
+        row = found[item.external_id]
+        if item.state == WorkItem.State.NEW:
+            _renew(item, row)
+            done.renewed += 1
+        elif withdraw_as is not None and _withdrawn(item, name=name, actor=withdraw_as):
+            _renew(item, row)
+            done.restarted += 1
+        else:
+            done.refused.append(item.external_id)
+    return done
+
+
+def _renew(item: WorkItem, row: WorkRow) -> None:
+    item.payload, item.sla_due, item.state = row.payload, row.due or item.sla_due, WorkItem.State.NEW
+    item.closed_at = item.closed_by = None
+    item.save(update_fields=["payload", "sla_due", "state", "closed_at", "closed_by"])
+
+
+def _withdrawn(item: WorkItem, *, name: str, actor: User) -> bool:
+    """Take the questions of a case back and end its run. False where that is not safe: its change is under way or was made."""
+    run = (
+        Run.objects.select_related("agent", "agent_version", "work_item").filter(work_item=item, state__in=OPEN).first()
+    )
+    if run is None:
+        return False
+    try:
+        cancel(run, reason=f"Its row came anew in {name}.", actor=actor)
+    except NotEnded:
+        return False
+    return True
+
+
+def _known(agent: Agent, ids: Sequence[str], progress: Progress | None) -> dict[str, WorkItem]:
+    known: dict[str, WorkItem] = {}
     for start in range(0, len(ids), BATCH):
         part = ids[start : start + BATCH]
-        known.update(WorkItem.objects.filter(agent=agent, external_id__in=part).values_list("external_id", flat=True))
+        items = WorkItem.objects.filter(agent=agent, external_id__in=part).only("external_id", "payload", "state")
+        known.update((item.external_id, item) for item in items)
         if progress:
             progress(start + len(part), len(ids))
     return known

@@ -8,7 +8,6 @@ from typing import Any, Final
 from django.db import transaction
 
 from apps.agents import queries as agents
-from apps.agents.models import ActionType
 from apps.audit import actions as audit
 from apps.audit.clock import clock
 from apps.audit.domain.hashing import digest_of
@@ -19,6 +18,7 @@ from apps.connectors.errors import AlreadyThere, ConnectorError, NotFound, NotSe
 from apps.connectors.models import ActionExecution
 from apps.runs.errors import HandOver
 from apps.runs.models import Run, Step
+from apps.runs.queries import first_action_type
 from apps.runs.workflow import part
 
 _PASSING_REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
@@ -63,12 +63,12 @@ def _begin(
     at: datetime | None,
 ) -> ActionExecution:
     """Write the ledger row before anything is sent, or take up the one whose outcome is not known."""
-    kind = ActionType.objects.filter(agent=run.agent_id).order_by("pk").values_list("pk", flat=True).first()
+    kind = first_action_type(run.agent_id)
     stopped = agents.blocking_switch(
         team_id=run.agent.team_id,
         connector_id=connectors.connector(run.agent.connector_key).pk,
         agent_id=run.agent_id,
-        action_type_id=kind or 0,
+        action_type_id=kind.pk if kind else 0,
         lock=True,
     )
     if stopped:

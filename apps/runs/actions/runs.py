@@ -26,7 +26,7 @@ from apps.runs.domain import lease
 from apps.runs.domain.outcome import Outcome, TraceStep
 from apps.runs.domain.workflow import Ask
 from apps.runs.models import Precedent, Run, Step, WorkItem
-from apps.runs.queries import OPEN
+from apps.runs.queries import OPEN, first_action_type
 
 logger = structlog.get_logger(__name__)
 
@@ -346,7 +346,7 @@ def _stopped(agent: Agent) -> bool:
 
 def _means(agent: Agent) -> tuple[Connector, ActionType] | None:
     """Return the system that an agent works on and what it does there, or None if one is missing."""
-    action_type = ActionType.objects.filter(agent=agent).first()
+    action_type = first_action_type(agent.pk)
     if action_type is None:
         return None
     try:

@@ -1,8 +1,10 @@
 """R9 to R11 as the runs see them: ask for the one permission to write, and say honestly what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from apps.approvals.actions import execution as approvals
 from apps.approvals.errors import NotConsumable
@@ -11,10 +13,16 @@ from apps.connectors import client
 from apps.connectors import queries as connectors
 from apps.connectors.actions import suppress
 from apps.connectors.client import Record
-from apps.connectors.errors import Changed, ConnectorError, NotFound, Unclear, UnknownSystem
+from apps.connectors.errors import Changed, ConnectorError, NotFound, NotSent, Unclear, UnknownSystem
 from apps.connectors.models import ActionExecution
+from apps.runs.domain.outcome import ASKED_BACK
 from apps.runs.errors import OutcomeUnknown
 from apps.runs.execution import Claim, RunContext
+
+_T = TypeVar("_T")
+
+MAX_TRIES: Final = 3
+"""R11: an unanswered call is repeated at most so often, with the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,13 @@ def claim(context: RunContext, *, tool_call_id: str, args: Mapping[str, Any]) ->
     return Granted(proposal.pk, execution, Claim(proposal.target, now.etag, execution.idempotency_key, execution.actor))
 
 
+def became(thread_id: str, tool_call_id: str) -> str:  # 1 query
+    """Say in one word what became of a call that nobody approved: `asked` for a question, else its proposal's state."""
+    state = Proposal.objects.filter(thread_id=thread_id, tool_call_id=tool_call_id).values_list("state", flat=True)
+    found = state.first() or State.WITHDRAWN
+    return ASKED_BACK if found == State.ANSWERED else str(found)
+
+
 def succeeded(granted: Granted, text: str) -> None:
     """Store the tool's answer, so that a repeat hears the same."""
     approvals.record_outcome(
@@ -101,6 +116,32 @@ def failed(granted: Granted, error: ConnectorError) -> Told:
 def refused(granted: Granted, text: str) -> None:
     """The tool itself declined before anything was sent."""
     _store_failure(granted, Told(text, code="failed"))
+
+
+def answered(call: Callable[[], _T], *, connector_key: str) -> _T:
+    """
+    Send a write, and again where it got no answer and the system honours its idempotency key: at most three times (R11).
+
+    After one unclear try only a success settles it: a later refusal may follow a write that worked.
+    """
+    unclear: list[Unclear] = []
+
+    def is_worth_it(error: BaseException) -> bool:
+        if isinstance(error, Unclear):
+            unclear.append(error)
+        return isinstance(error, NotSent | Unclear) and may_repeat(connector_key)
+
+    try:
+        return Retrying(
+            stop=stop_after_attempt(MAX_TRIES),
+            wait=wait_random_exponential(multiplier=0.2, max=2),
+            retry=retry_if_exception(is_worth_it),
+            reraise=True,
+        )(call)
+    except ConnectorError as error:
+        if unclear and not isinstance(error, Unclear):
+            raise unclear[-1] from error
+        raise
 
 
 def lost(granted: Granted) -> None:

@@ -1,6 +1,6 @@
 """What a finished thread means for its run, and what people read of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,12 @@ ADVICE: Final = "advice"
 LAPSED: Final = "lapsed"
 """What `outcome` is told of a proposal that expired although it was approved: somebody did answer."""
 
+ASKED_BACK: Final = "asked"
+RESPONDED: Final = "responded"
+OUTDATED: Final = "stale"
+GOES_ON: Final = frozenset({ASKED_BACK, RESPONDED, OUTDATED})
+"""R5: what became of a call after which the agent has the next word; after any other answer to an ending call a person takes over."""
+
 HAND_OVER_TOOL: Final = "hand_over"
 _MODEL_MAY_SAY: Final = frozenset({NOT_SURE, OUT_OF_SCOPE, NOT_FOUND})
 _REASON_BY_STATE: Final[Mapping[str, str]] = {
@@ -32,6 +38,7 @@ _REASON_BY_STATE: Final[Mapping[str, str]] = {
     "stale": STALE,
     "failed": TECHNICAL,
 }
+_REASON_BY_ANSWER: Final[Mapping[str, str]] = {ASKED_BACK: ANSWERED, RESPONDED: ANSWERED, OUTDATED: STALE}
 DETAIL_CHARACTERS: Final = 600
 """A step keeps so much of what was said; the whole is in the thread."""
 
@@ -93,10 +100,31 @@ def outcome(thread: Sequence[Said], states: Mapping[str, str]) -> Outcome:
     for said in reversed(thread):
         for call in reversed(said.calls):
             if call.name == HAND_OVER_TOOL and call.id in answers:
-                return _handed_over(call)
+                return _handed_over(call, _last_heard(thread))
             if call.id in states:
                 return _refused(states[call.id], answers.get(call.id))
     return Outcome(NOT_SURE, "The agent stopped without proposing anything.")
+
+
+def has_ended(thread: Sequence[Said], *, ends: Collection[str]) -> bool:
+    """
+    Say whether the last turn leaves nothing to do: the model called nothing, or all that it called ends the task and is answered.
+
+    An answer after which the agent has the next word is no end, whatever else the turn called.
+    """
+    turn = next((at for at in range(len(thread) - 1, -1, -1) if thread[at].by == "model"), None)
+    if turn is None:
+        return False
+    answers = {said.call_id: said for said in thread[turn + 1 :] if said.by == "tool"}
+    calls = thread[turn].calls
+    if any(call.name not in ends or call.id not in answers for call in calls):
+        return False
+    return not any(said.code in GOES_ON for said in answers.values())
+
+
+def words_with(thread: Sequence[Said], call_id: str) -> str:
+    """Return what the model said beside one of its calls."""
+    return next((said.text for said in thread if any(call.id == call_id for call in said.calls)), "")
 
 
 def trace(thread: Sequence[Said], *, model: str, writes: frozenset[str]) -> list[TraceStep]:
@@ -123,10 +151,18 @@ def nearest(thread: Sequence[Said]) -> tuple[Mapping[str, Any], ...]:
     return next((said.nearest for said in reversed(thread) if said.by == "model" and said.nearest), ())
 
 
-def _handed_over(call: Call) -> Outcome:
-    reason = call.args.get("reason")
+def _handed_over(call: Call, heard: str) -> Outcome:
+    """Take the model's word for the reason; where it is only not sure, what it heard last says more."""
+    said = call.args.get("reason")
+    reason = said if said in _MODEL_MAY_SAY else NOT_SURE
+    if reason == NOT_SURE:
+        reason = _REASON_BY_ANSWER.get(heard, NOT_SURE)
     text = str(call.args.get("explanation") or "").strip()
-    return Outcome(reason if reason in _MODEL_MAY_SAY else NOT_SURE, text or "The agent gave no explanation.", call.id)
+    return Outcome(reason, text or "The agent gave no explanation.", call.id)
+
+
+def _last_heard(thread: Sequence[Said]) -> str:
+    return next((said.code for said in reversed(thread) if said.by == "tool" and said.code in GOES_ON), "")
 
 
 def _refused(state: str, answer: Said | None) -> Outcome:
@@ -138,6 +174,8 @@ def _refused(state: str, answer: Said | None) -> Outcome:
 def _kind(said: Said, writes: frozenset[str]) -> str:
     if said.name == HAND_OVER_TOOL:
         return "hand_over"
+    if said.name in writes and said.code in GOES_ON:
+        return "answer"
     if said.is_error:
         return "error"
     return "write" if said.name in writes else "read"

@@ -1,7 +1,7 @@
 """What people see of this workflow: the opening task, the card of a proposal and the definition of its one write."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from apps.runs.domain.limits import MAX_REPLY
@@ -13,6 +13,8 @@ CUSTOMERS: Final = "customers"
 CASE_ARG: Final = "ticket"
 WRITES: Final[Mapping[str, str]] = {"route_ticket": "tickets.route"}
 """Each write tool and the action type that people decide about."""
+ROUTE_BACK: Final = "tickets.route_back"
+"""What undoes a route; no tool of the agent: people ask for it."""
 ENDS: Final = frozenset({"route_ticket", "hand_over"})
 """A call of these ends the run and stands alone in its turn."""
 ROUTED: Final = "routed"
@@ -48,6 +50,15 @@ def changes(queue: str, priority: str, reply: str) -> dict[str, Any]:
     return {"queue": queue, "priority": priority, "reply": reply, "status": ROUTED}
 
 
+def put_back(args: Mapping[str, Any]) -> dict[str, Any]:
+    """What undoing a route writes to the ticket: its fields as they were, null where they were empty."""
+    return {key: args.get(key) for key in ("queue", "priority", "status", "reply")}
+
+
+COMPENSATIONS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {ROUTE_BACK: put_back}
+"""Each action type that undoes another and the change that it writes."""
+
+
 def ask(
     args: Mapping[str, Any],
     *,
@@ -57,8 +68,9 @@ def ask(
     nearest: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     watched: Sequence[str],
+    words: str = "",
 ) -> Ask:
-    """Build the card of a route from its typed arguments and from what the tools read."""
+    """Build the card of a route from its typed arguments and from what the tools read; `words` the agent said beside it."""
     ticket = _fields(facts.get("read_ticket"))
     customer = _fields(facts.get("look_up_customer"))
     said = {key: value for key, value in args.items() if key != CONFIDENCE}
@@ -75,7 +87,7 @@ def ask(
         state_proposed={key: ticket.get(key) for key in shown},
         state_if_approved={key: after.get(key) for key in shown},
         evidence=_evidence(target(connector_key, case), ticket, customer, nearest, names),
-        agent_text=str(args.get("reply") or ""),
+        agent_text=words.strip() or str(args.get("reply") or ""),
     )
 
 
@@ -85,9 +97,37 @@ def text_of(facts: Mapping[str, str]) -> str:
 
 
 def action_types(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Keyword arguments for agents.actions.define_action_type: what an agent on this workflow may ask for."""
+    """
+    Keyword arguments for agents.actions.define_action_type: what an agent on this workflow may ask for.
+
+    What undoes another comes before it, as that one names it.
+    """
     text = {"type": "string", "minLength": 1}
+    # As the desk may have had it: any text, or nothing at all.
+    earlier = {"type": ["string", "null"]}
     return [
+        {
+            "key": ROUTE_BACK,
+            "name": "Put a ticket back",
+            "args_schema": {
+                "type": "object",
+                "properties": {
+                    "ticket": {"title": "Ticket", **text, "maxLength": 120},
+                    "queue": {"title": "Queue before", **earlier, "maxLength": 80},
+                    "priority": {"title": "Priority before", **earlier, "maxLength": 40},
+                    "status": {"title": "Status before", **earlier, "maxLength": 20},
+                    "reply": {"title": "Reply before", **earlier, "maxLength": 20_000},
+                },
+                "required": ["ticket", "queue", "priority", "status", "reply"],
+                "additionalProperties": False,
+            },
+            "editable_fields": [],
+            "materiality": {"ticket": 1.0, "queue": 1.0, "priority": 0.5, "status": 0.5, "reply": 0.1},
+            "watch_fields": ["queue", "priority", "status", "reply"],
+            "consequence": "Approving puts {ticket} back: queue {queue}, priority {priority}, status {status} and the reply it had; it can be routed again.",
+            "risk_class": "low",
+            "reversibility": "reversible",
+        },
         {
             "key": "tickets.route",
             "name": "Route a ticket",
@@ -112,7 +152,15 @@ def action_types(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
             "consequence": "Approving moves {ticket} to {queue} with priority {priority} and stores the reply; it can be moved again.",
             "risk_class": "low",
             "reversibility": "reversible",
-        }
+            "compensated_by": ROUTE_BACK,
+            "compensation_args": {
+                "ticket": "args.ticket",
+                "queue": "before.queue",
+                "priority": "before.priority",
+                "status": "before.status",
+                "reply": "before.reply",
+            },
+        },
     ]
 
 
