@@ -267,7 +267,7 @@
     if (!place || !url || root.dataset.advance === "off") return;
     place.drawnAt = Date.now();
     const answer = await ask(url + location.search).catch(() => null);
-    if (answer?.ok && !answer.headers.has("HX-Redirect") && openCard()?.ahead === url) htmx.swap(place, await answer.text(), { swapStyle: "innerHTML" });
+    if (answer?.ok && !answer.headers.has("HX-Redirect") && openCard()?.ahead === url) htmx.swap(place, await answer.text(), { swapStyle: htmx.config.defaultSwapStyle });
   };
   const lookAheadSoon = () => {
     clearTimeout(aheadTimer);
@@ -343,7 +343,7 @@
     if (rowOf(id)) rowOf(id).hidden = false;
     if (ANSWERED_WITH_A_CARD.includes(answer?.status)) return comeBack(wordsOf(answer.status, text), () => {
       history.pushState({ htmx: true }, "", held.url);
-      htmx.swap("#detail", text, { swapStyle: "innerHTML" });
+      htmx.swap("#detail", text, { swapStyle: htmx.config.defaultSwapStyle });
     });
     const words = answer ? wordsOf(answer.status, text) : UNREACHABLE;
     toast("bad", words, answer ? `failed-${answer.status}` : "offline");
@@ -359,7 +359,7 @@
     if (!answer?.ok || openCard()?.openCard !== card) return;
     if (!answer.headers.get("Content-Type").includes("json")) {
       const text = await answer.text();
-      comeBack(wordsOf(answer.status, text), () => htmx.swap("#detail", text, { swapStyle: "innerHTML" }));
+      comeBack(wordsOf(answer.status, text), () => htmx.swap("#detail", text, { swapStyle: htmx.config.defaultSwapStyle }));
       return;
     }
     const claimed = await answer.json();

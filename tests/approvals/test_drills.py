@@ -477,6 +477,17 @@ class TestPage:
         assert "This was a drill. It would have gone through." in page
         assert "Everybody misses one now and then." in page
 
+    def test_without_javascript_the_next_page_tells_it(self, client, agent, ben):
+        now = clock()
+        make_case(agent, ben, at=now - timedelta(hours=1))
+        row = planted(agent, at=now)
+        client.force_login(ben)
+
+        given = {"verdict": "reject", "version": row.version, "digest": row.digest, "reason": "Ten times too much."}
+        page = client.post(f"/inbox/{row.pk}/decide/", given, follow=True).content.decode()
+
+        assert "This was a drill, and you caught it." in page
+
     def test_the_closed_card_tells_its_reviewer_and_nobody_else(self, client, team, ben, missed):
         pages = {}
         for person in (ben, make_member(team, Role.REVIEWER, name="Bo")):

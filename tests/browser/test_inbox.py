@@ -99,7 +99,10 @@ def faults_of(page):
 
 def broken_rules(page):
     found = Axe().run(page).response["violations"]
-    return [(each["id"], [node["target"] for node in each["nodes"]][:3]) for each in found]
+    return [
+        (each["id"], [(node["target"], node["any"][0]["data"] if node["any"] else "") for node in each["nodes"]][:3])
+        for each in found
+    ]
 
 
 def test_five_cards_by_five_keys(open_page, cards):
@@ -205,6 +208,21 @@ def test_a_late_refusal_does_not_take_away_what_is_being_typed(open_page, cards,
     page.keyboard.press("Escape")
     back.get_by_role("button", name="Back to it").click()
     expect(title(page)).to_have_text("Route T-1")
+    assert faults_of(page) == []
+
+
+def test_j_and_k_open_the_cards_of_the_list(open_page, cards):
+    page = open_page()
+
+    page.keyboard.press("j")
+    expect(title(page)).to_have_text("Route T-2")
+    page.keyboard.press("j")
+    expect(title(page)).to_have_text("Route T-3")
+    expect(page.locator(f"#proposal-{cards[2].pk}")).to_have_attribute("aria-current", "true")
+    page.keyboard.press("k")
+
+    expect(title(page)).to_have_text("Route T-2")
+    expect(page.locator("#queue li[aria-current]")).to_have_count(1)
     assert faults_of(page) == []
 
 
@@ -318,7 +336,7 @@ class TestPhone:
 
     def test_the_verdict_stays_at_the_thumb_and_its_targets_are_large(self, open_page, cards):
         page = open_page(f"/inbox/{cards[0].pk}/", **self.SIZE)
-        page.locator("#detail h2[data-focus]").scroll_into_view_if_needed()
+        page.locator("#detail").evaluate("detail => detail.scrollIntoView({block: 'start'})")
         bar, navigation = page.locator("#detail .verdict"), page.locator("nav.bar")
 
         boxes = [each.bounding_box() for each in bar.locator("button:visible").all()]

@@ -44,7 +44,7 @@ def _lost(cases: Mapping[str, Case]) -> Iterator[str]:
     runs = Counter(Run.objects.values_list("work_item__external_id", flat=True))
     yield from (f"{each} has {runs[each]} runs" for each in cases if runs[each] != 1)
     for run in Run.objects.exclude(state__in=["done", "handed_over"]).select_related("work_item"):
-        proposal = Proposal.objects.filter(run_id_value=run.pk).values_list("pk", "state").first()
+        proposal = Proposal.objects.filter(run_id_value=run.pk, kind="live").values_list("pk", "state").first()
         answers = list(
             ResumeOutbox.objects.filter(thread_id=run.thread_id).values_list("state", "attempts", "last_error")
         )
@@ -81,7 +81,8 @@ def _writes(cases: Mapping[str, Case], journal: Sequence[Mapping[str, Any]], mis
     for row in journal:
         written[row["id"]].append(row)
     absent = set(mishaps.did_not_happen)
-    for proposal in Proposal.objects.order_by("pk").prefetch_related("decisions"):
+    # What was planted never runs.
+    for proposal in Proposal.objects.filter(kind="live").order_by("pk").prefetch_related("decisions"):
         case = proposal.target.rpartition("/")[2]
         rows = written.pop(case, [])
         verdict = next((each.verdict for each in proposal.decisions.all() if each.final and not each.voided_at), None)
@@ -110,7 +111,12 @@ def _verdicts(cases: Mapping[str, Case], report: Mapping[str, Any]) -> Iterator[
     for pk in stored.keys() | report["decided"].keys():
         if stored.get(pk) != report["decided"].get(pk):
             yield f"proposal {pk}: stored {stored.get(pk)}, acknowledged {report['decided'].get(pk)}"
-    twice = Proposal.objects.values("work_item_id_value").annotate(count=Count("pk")).filter(count__gt=1)
+    twice = (
+        Proposal.objects.filter(kind="live")
+        .values("work_item_id_value")
+        .annotate(count=Count("pk"))
+        .filter(count__gt=1)
+    )
     yield from (f"work item {each['work_item_id_value']} was asked about {each['count']} times" for each in twice)
 
 

@@ -16,7 +16,7 @@ from apps.runs.actions import ends, writes
 from apps.runs.errors import BadReason, NotEnded
 from apps.runs.models import Run, Step
 from tests.factories.runs import make_run
-from tests.runs.conftest import READ, ROUTE, another_session, decided, told_of
+from tests.runs.conftest import READ, ROUTE, another_session, calls, decided, told_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -341,11 +341,14 @@ class TestHonestReasons:
         assert (asked.state, asked.reason) == ("handed_over", "too_late")
 
     def test_an_answer_instead_of_a_decision_is_no_refusal(self, asked, hands, ben):
+        unsure = calls(("hand_over", {"reason": "not_sure", "explanation": "The ticket does not say."}))
+        hands.model.script = (READ, ROUTE, unsure)
+
         hands.resume(decided(asked, ben, "ask", reason="Which printer is it?"))
 
         asked.refresh_from_db()
         assert (asked.state, asked.reason) == ("handed_over", "answered")
-        assert "Which printer is it?" in asked.reason_text
+        assert asked.reason_text == "The ticket does not say."
 
 
 class TestTargets:

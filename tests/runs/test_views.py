@@ -222,9 +222,9 @@ def test_the_lists_cost_the_same_however_long_they_are(client, ben, quiet_agent,
         make_handed_over(quiet_agent, f"T-{number}")
     client.force_login(ben)
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         client.get(reverse("runs:handed_over"))
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         client.get(reverse("runs:runs"))
 
 

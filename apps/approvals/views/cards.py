@@ -149,11 +149,16 @@ def _advances(request: AuthenticatedRequest, row: Proposal) -> bool:
     return row.risk_class != RiskClass.HIGH and preferences.read(request, "advance") == "on"
 
 
+def _in_words(decided: verdicts.Decided) -> str:
+    told = f" {decided.revealed.title} {decided.revealed.text}" if decided.revealed else ""
+    return f"{decided.decision.get_verdict_display()}: {decided.proposal.title}.{told}"
+
+
 def _stay(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpResponse:
     """Leave the decided card open, with what became of it."""
     row = decided.proposal
     if not request.htmx:
-        messages.success(request, f"{decided.decision.get_verdict_display()}: {row.title}")
+        messages.success(request, _in_words(decided))
         return redirect("approvals:card", row.pk)
     given = f"{row.approvals_given} of {row.approvals_needed} approvals given. One more person must approve."
     return detail(
@@ -168,7 +173,7 @@ def _next(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpRespo
         return render(request, "approvals/_settled.html", context)
     following = _following(request, decided.proposal.pk)
     if not request.htmx:
-        messages.success(request, f"{decided.decision.get_verdict_display()}: {decided.proposal.title}")
+        messages.success(request, _in_words(decided))
         return redirect("approvals:card", following) if following else redirect("approvals:inbox")
     notice = _claimed(request, following)[1] if following else None
     context = queue_beside(request, following) | {

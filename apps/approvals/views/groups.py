@@ -57,12 +57,12 @@ def decide(request: AuthenticatedRequest) -> HttpResponse:
         )
     except Refused as refusal:
         open_first = getattr(refusal, "ids", ())
-        notice = Notice("bad", refusal.message)
+        notice = Notice("warn", refusal.message)
         return _page(
             request, key, ticked=frozenset(chosen), notice=notice, open_first=open_first, status=refusal.status
         )
     for each in outcomes:
-        if getattr(each.refusal, "right", None):
+        if each.refusal is not None and getattr(each.refusal, "right", None):
             record_refusal(request, each.refusal)
     titles = queries.titles(request.user, [each.id for each in outcomes])
     return _page(request, key, results=[(each, titles.get(each.id, f"Card {each.id}")) for each in outcomes])
