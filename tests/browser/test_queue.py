@@ -16,12 +16,19 @@ from tests.factories.approvals import decide, make_agent, make_proposal
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium"),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
 # A busy machine draws a page in seconds.
 PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 LONG = "Refund 1,240.00 EUR to customer C-{} for an order whose name goes on until no line can hold it any more"
+
+
+@pytest.fixture(autouse=True)
+def _rows_beside_the_browser(monkeypatch):
+    """Playwright runs a loop in this thread; Django would not let a test look at its rows meanwhile."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 
 @pytest.fixture
@@ -71,16 +78,11 @@ def open_page(transactional_db, client, ben, settings, live_server):
         browser.close()
 
 
-@pytest.fixture(autouse=True)
-def _patient():
-    expect.set_options(timeout=PATIENCE)
-
-
 def rows(page):
     return page.locator("#queue li[id^=proposal-]")
 
 
-def test_a_search_is_typed_without_losing_the_place(open_page, cards):
+def test_a_search_is_typed_without_losing_the_place(cards, open_page):
     page = open_page()
     expect(rows(page)).to_have_count(4)
 
@@ -95,7 +97,7 @@ def test_a_search_is_typed_without_losing_the_place(open_page, cards):
     assert page.reports == []
 
 
-def test_a_view_opens_by_its_key_and_a_card_is_put_aside_and_brought_back(open_page, cards):
+def test_a_view_opens_by_its_key_and_a_card_is_put_aside_and_brought_back(cards, open_page):
     page = open_page()
     expect(rows(page)).to_have_count(4)
 
@@ -116,7 +118,7 @@ def test_a_view_opens_by_its_key_and_a_card_is_put_aside_and_brought_back(open_p
     assert page.reports == []
 
 
-def test_a_card_is_handed_over_and_escalated_by_keys(open_page, cards):
+def test_a_card_is_handed_over_and_escalated_by_keys(cards, open_page):
     page = open_page()
 
     page.keyboard.press("d")
@@ -142,8 +144,8 @@ PAGES = [
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_of_the_desk_is_accessible_and_scrolls_only_down(open_page, cards, ben, path, theme):
-    decide(make_proposal(cards[0].team, cards[0].agent_version.agent.owner, at=clock()), ben, "reject", at=None)
+def test_every_page_of_the_desk_is_accessible_and_scrolls_only_down(team, ada, ben, cards, open_page, path, theme):
+    decide(make_proposal(team, ada, at=clock()), ben, "reject", at=None)
 
     page = open_page(path, theme, width=320)
 
@@ -152,7 +154,7 @@ def test_every_page_of_the_desk_is_accessible_and_scrolls_only_down(open_page, c
     assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in broken] == []
 
 
-def test_on_a_small_screen_the_queue_comes_first(open_page, cards):
+def test_on_a_small_screen_the_queue_comes_first(cards, open_page):
     page = open_page(width=320)
 
     queue, detail = page.locator("#queue").bounding_box(), page.locator("#detail").bounding_box()
