@@ -24,7 +24,6 @@ from apps.approvals.queries import (
     delegations,
     drills,
     dry_runs,
-    groups,
     history,
     inbox,
     policies,
@@ -175,11 +174,6 @@ def _colleagues(world: World) -> Job:
     return lambda: reviewers.colleagues_for(row.pk, at=now, but=world.reviewer)
 
 
-def _group_page(person: Any) -> Any:
-    [group] = groups.groups(person)
-    return groups.group_page(person, group.key)
-
-
 def _of_twelve(read: Callable[[Any], Any]) -> Callable[[World], Job]:
     def job(world: World) -> Job:
         for _ in range(12):
@@ -201,7 +195,6 @@ JOBS: dict[str, Callable[[World], Job]] = {
     "approvals.card": _card,
     "approvals.record_view": _record_view,
     "approvals.changed_since": _changed_since,
-    "approvals.group_page": _of_twelve(_group_page),
     "approvals.inbox_rows": _of_twelve(inbox.inbox_rows),
     "approvals.queue": _of_twelve(inbox.queue),
     "approvals.waiting_count": _of_twelve(inbox.waiting_count),

@@ -69,21 +69,22 @@ class GroupPage:
 
 
 def groups(user: User, *, at: datetime | None = None) -> list[Group]:
-    """Return the groups that wait for a person, the largest first. 2 queries besides the person's rights."""
-    return _groups(_waiting(user, at or clock()))
+    """Return the groups that wait for a person, the largest first. 2 queries besides the person's rights and the clock."""
+    now = at or clock()
+    return _groups(_waiting(reviewers.desk(user, at=now), now))
 
 
 def group_page(user: User, key: GroupKey, *, at: datetime | None = None) -> GroupPage | None:
     """Return one group with up to 50 of its cards, in the order of R19, or None if nothing of it waits for the person.
 
-    7 queries besides the person's rights, any length.
+    7 queries besides the person's rights and the clock, any length.
     """
     now = at or clock()
-    found = _waiting(user, now).filter(action_type=key.kind, risk_class=key.risk, policy=key.policy)
+    desk = reviewers.desk(user, at=now)
+    found = _waiting(desk, now).filter(action_type=key.kind, risk_class=key.risk, policy=key.policy)
     summary = next(iter(_groups(found)), None)
     if summary is None:
         return None
-    desk = reviewers.desk(user, at=now)
     ids = list(in_order(found, now).values_list("pk", flat=True)[: bulk.MOST])
     cards = [each for each in rows_of(ids, desk, now) if each.may_decide and not each.is_taken]
     seen = tuple(Shown(each.id, each.version, each.digest) for each in cards)
@@ -111,13 +112,14 @@ def titles(user: User, ids: Iterable[int]) -> dict[int, str]:
     return {pk: reveal(title) for pk, title in visible(user).filter(pk__in=list(ids)).values_list("pk", "title")}
 
 
-def _waiting(user: User, now: datetime) -> ProposalQuerySet:
+def _waiting(desk: reviewers.Desk, now: datetime) -> ProposalQuerySet:
     """What a person may decide together with others: not what they snoozed, own, or approved already."""
+    user = desk.user
     approved = Decision.objects.filter(actor=user, voided_at__isnull=True, verdict__in=("approve", "edit"))
     found = visible(user).waiting().filter(matching(Search(), reader=user, at=now), risk_class__in=bulk.RISKS)
     barred = Q(agent_version__agent__owner=user) | Q(agent_version__author=user)
     return (
-        found.filter(reviewers.desk(user, at=now).reach())
+        found.filter(desk.reach())
         .exclude(barred)
         .exclude(pk__in=approved.filter(proposal__state__in=("pending", "claimed")).values("proposal"))
     )
