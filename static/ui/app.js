@@ -327,8 +327,8 @@
     next.remove();
     if (rowOf(id)) rowOf(id).hidden = true;
     claiming = settle(form.getAttribute("hx-post"), body, id, held, next.dataset);
-    await claiming;
-    claiming = null;
+    // Whatever breaks on this way must not hold up the next verdict.
+    try { await claiming; } finally { claiming = null; }
     lookAhead();
   };
   const settle = async (url, body, id, held, next) => {
@@ -381,6 +381,15 @@
     leaving.clear();
   };
 
+  // A poll that overtakes a verdict, or is overtaken, must neither bring back a card that is not open any more, nor take away
+  // one whose answer is under way, nor look for its rows in a queue that was drawn anew meanwhile.
+  on("htmx:oobBeforeSwap", ({ detail }) => {
+    const { target, fragment } = detail;
+    if (target.id === "queue") htmx.trigger(target, "htmx:abort");
+    if (target.id !== "detail") return;
+    const isOpen = one("[data-open-card]", fragment)?.dataset.openCard === openCard()?.openCard;
+    if (!isOpen || one('.htmx-request[hx-target="#detail"]')) detail.shouldSwap = false;
+  });
   on("htmx:confirm", (event) => {
     const form = event.detail.elt;
     if (!form.matches("form[data-verdict]")) return;
@@ -394,7 +403,7 @@
       const next = form.matches("[data-advances]") ? drawnAhead(openCard().openCard) : null;
       return next ? give(form, triggeringEvent.submitter, next) : issueRequest(true);
     };
-    if (claiming) claiming.then(go);
+    if (claiming) claiming.then(go, go);
     else go();
   });
   on("htmx:afterSettle", ({ detail }) => {

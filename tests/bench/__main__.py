@@ -1,6 +1,6 @@
 """`make bench`: the whole way of the work on this machine, measured, with workers killed and the broker emptied.
 
-BENCH_QUERIES shortens it (5,500 is everything), BENCH_ONLY=flow or BENCH_ONLY=inbox runs one half of it, and
+BENCH_QUERIES shortens it (5,500 is everything), BENCH_ONLY=flow, BENCH_ONLY=inbox or BENCH_ONLY=keys runs one part of it, and
 BENCH_PROPOSALS makes the inbox smaller (1,000,000 is everything). It ends with exit code 1 if anything was lost, done twice or not told.
 """
 
@@ -64,7 +64,14 @@ def _inbox(folder: Path) -> int:
         return measure(folder, total=_number("BENCH_PROPOSALS", ALL_PROPOSALS, least=20_000), opened=OPEN_PROPOSALS)
 
 
-_HALVES: Final = {"inbox": _inbox, "flow": _flow}
+def _keys(folder: Path) -> int:
+    with _django():
+        from tests.bench.inbox.keys import measure
+
+        return measure(folder / "keys")
+
+
+_HALVES: Final = {"inbox": _inbox, "keys": _keys, "flow": _flow}
 
 
 @contextmanager
