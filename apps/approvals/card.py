@@ -159,6 +159,7 @@ class Card:
     is_open: bool
     is_demo: bool
     may_decide: bool
+    approved_by_me: bool
     may_ever_decide: bool
     deciding_for: str
     snoozed_until: datetime | None
@@ -186,6 +187,11 @@ class Card:
     needs_reason: bool
     attention_words: str
     revealed: Revealed | None
+
+    @property
+    def needs_typing(self) -> bool:
+        """To approve it asks for words, so that no single key does."""
+        return self.needs_confirm or self.needs_reason
 
 
 def assemble(
@@ -267,6 +273,7 @@ def assemble(
         is_open=row.is_open,
         is_demo=version.agent.is_demo,
         may_decide=not why_not,
+        approved_by_me=row.is_open and any(each.actor_id == reader.pk and each.digest == row.digest for each in live),
         may_ever_decide=standing.decides,
         deciding_for=str(lender or ""),
         snoozed_until=snoozed_until,

@@ -86,6 +86,7 @@
 
   on("keydown", (event) => {
     if (event.key === "Escape") return leave();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return send(event);
     if (root.dataset.keys === "off" || event.key.length > 1 || !mayAct(event)) return;
     const strokes = firstStroke ? `${firstStroke} ${strokeOf(event)}` : strokeOf(event);
     const wasSecond = firstStroke !== "";
@@ -101,6 +102,15 @@
       firstStrokeTimer = setTimeout(() => { firstStroke = ""; }, SECOND_STROKE_MS);
     } else if (!wasSecond && Object.hasOwn(GENERAL, strokes) && GENERAL[strokes]() !== false) event.preventDefault();
   });
+
+  // Whoever typed into a box of several lines sends it without looking for the button.
+  const send = (event) => {
+    const form = document.activeElement?.closest("dialog form");
+    const button = form && one(".actions button:not([type=button])", form);
+    if (!button || event.repeat || event.isComposing) return;
+    event.preventDefault();
+    button.click();
+  };
 
   const leave = () => {
     for (const menu of all("details.menu[open]")) {
@@ -284,7 +294,7 @@
   const markOpen = (id) => {
     const row = rowOf(id);
     if (!one("#queue") || row?.matches("[aria-current]")) return;
-    for (const each of all("#queue [name=open]")) each.remove();
+    for (const each of all("#queue li [name=open]")) each.remove();
     for (const each of all("#queue [aria-current]")) each.removeAttribute("aria-current");
     if (!row) return;
     row.append(make("input", { type: "hidden", name: "open", value: id }));
@@ -383,9 +393,11 @@
 
   // A poll that overtakes a verdict, or is overtaken, must neither bring back a card that is not open any more, nor take away
   // one whose answer is under way, nor look for its rows in a queue that was drawn anew meanwhile.
+  const forgetPollOf = (queue) => queue.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault());
+  on("htmx:beforeSwap", ({ detail }) => { if (detail.shouldSwap && detail.target.id === "queue" && detail.elt !== detail.target) forgetPollOf(detail.target); });
   on("htmx:oobBeforeSwap", ({ detail }) => {
     const { target, fragment } = detail;
-    if (target.id === "queue") htmx.trigger(target, "htmx:abort");
+    if (target.id === "queue") forgetPollOf(target);
     if (target.id !== "detail") return;
     const isOpen = one("[data-open-card]", fragment)?.dataset.openCard === openCard()?.openCard;
     if (!isOpen || one('.htmx-request[hx-target="#detail"]')) detail.shouldSwap = false;

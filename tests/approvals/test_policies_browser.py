@@ -1,17 +1,13 @@
 """The form of a policy in a real browser: rows that follow what is chosen, without and with JavaScript, in both themes."""
 
-import shutil
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from apps.approvals.actions.policies import publish_policy
 from apps.audit.clock import clock
 from tests.factories.approvals import decide, make_action_type, make_agent, make_proposal, make_version
 from tests.factories.policies import rule
+from tests.plugins_browser import faults_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCHEMA = {
     "type": "object",
     "required": ["amount"],
@@ -22,14 +18,11 @@ SCHEMA = {
     },
 }
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture
-def address(client, settings, transactional_db, team, ada, ben):
+def address(transactional_db, settings, team, ada, ben):
     """Make a policy with a past and return its address; everything is stored before the browser's event loop runs."""
     agent = make_agent(team, ada)
     make_version(agent)
@@ -59,47 +52,23 @@ def address(client, settings, transactional_db, team, ada, ben):
         if amount < 100:
             made.refresh_from_db()
             decide(made, ben, "reject" if amount == 60 else "approve", at=None)
-    client.force_login(ada)
     settings.DEMO = True
     return f"/inbox/policies/{row.key}/"
 
 
 @pytest.fixture
-def open_page(address, client, settings, live_server):
-    cookie = {
-        "name": settings.SESSION_COOKIE_NAME,
-        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
-        "url": live_server.url,
-    }
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+def open_page(address, browse, ada):
+    def open_it(path="", **options):
+        return browse(ada, address + path, **options)
 
-        def open_it(path="", theme="light", width=1440, **options):
-            context = browser.new_context(color_scheme=theme, viewport={"width": width, "height": 900}, **options)
-            context.add_cookies([cookie])
-            page = context.new_page()
-            page.reports = []
-            page.on("console", lambda said: page.reports.append(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: page.reports.append(str(error)))
-            page.goto(live_server.url + address + path)
-            return page
-
-        yield open_it
-        browser.close()
-
-
-def faults(page):
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    found = [
-        (each["id"], [node["target"] for node in each["nodes"]]) for each in Axe().run(page).response["violations"]
-    ]
-    return found, wide, page.reports
+    return open_it
 
 
 def add_a_rule_about_the_currency(page):
     page.get_by_role("button", name="Add a rule").click()
     third = page.locator("#rule-row-2")
+    third.wait_for()
+    page.wait_for_load_state()
     third.get_by_label("Where").select_option("Currency")
     if page.evaluate("'htmx' in window"):
         # The row is drawn anew with the choices of its field.
@@ -109,11 +78,16 @@ def add_a_rule_about_the_currency(page):
 
 @pytest.mark.parametrize("width", [1440, 375])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_pages_have_no_fault_in_either_theme_and_width(open_page, theme, width):
-    for path in ("", "?tried=1", "edit/", "../"):
-        page = open_page(path, theme, width)
+def test_the_pages_have_no_fault_in_either_theme_and_width(open_page, address, theme, width):
+    page = open_page(theme=theme, width=width)
 
-        assert faults(page) == ([], 0, []), path
+    faults = []
+    for path in ("", "?tried=1", "edit/", "../"):
+        page.goto(address + path)
+        faults += [(path, *each) for each in faults_of(page)]
+
+    assert faults == []
+    assert page.reports == []
 
 
 def test_a_row_follows_what_is_chosen_and_a_draft_is_tried_reviewed_and_published(open_page):
@@ -130,7 +104,7 @@ def test_a_row_follows_what_is_chosen_and_a_draft_is_tried_reviewed_and_publishe
     page.get_by_role("button", name="Review the change").click()
     page.get_by_text("This lets something through that was asked before.").wait_for()
 
-    assert faults(page) == ([], 0, [])
+    assert faults_of(page) == []
     page.get_by_role("button", name="Publish version 3").click()
     page.get_by_text("Version 3 is in force.").first.wait_for()
     assert page.get_by_text("Where currency is “EUR”: it may run alone.").first.is_visible()

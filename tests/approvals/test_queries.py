@@ -128,6 +128,16 @@ class TestQueue:
         assert inbox.next_waiting(ben, at=TEN) == second.pk
         assert inbox.next_waiting(ben, after=second.pk, at=TEN) is None
 
+    def test_what_one_approved_waits_for_somebody_else(self, team, ada, ben, agent):
+        ann = make_member(team, Role.REVIEWER, name="Ann")
+        row = make_proposal(team, ada, agent=agent, policy={"approvals_needed": 2})
+        decide(row, ben)
+
+        mine, hers = (inbox.inbox_row(person, row.pk, at=TEN) for person in (ben, ann))
+        assert (mine.approved_by_me, hers.approved_by_me) == (True, False)
+        assert (inbox.next_waiting(ben, at=TEN), inbox.next_waiting(ann, at=TEN)) == (None, row.pk)
+        assert (inbox.waiting_count(ben, at=TEN), inbox.waiting_count(ann, at=TEN)) == (0, 1)
+
     def test_only_those_who_decide_get_a_count(self, team, ada, ben, cora):
         make_proposal(team, ada)
 

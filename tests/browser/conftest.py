@@ -1,7 +1,6 @@
 """The whole house as `make run` starts it, with its demo company, in a folder of its own; and a real Chromium to walk it."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
+from tests.plugins_browser import keep_reports
 from tests.plugins_desk import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 READY_WITHIN = 120
 # Variables of the suite that would change how the house starts.
 OF_THE_SUITE = (
@@ -74,18 +72,6 @@ def _wait_until_ready(process, url, log):
 
 
 @pytest.fixture
-def chromium():
-    """A browser for one test: its event loop must be gone before the next test asks the database."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
 def sign_in(house, chromium):
     """Sign in as one of the cast by one click; what the console reports is kept in `page.reports`."""
     contexts = []
@@ -93,10 +79,7 @@ def sign_in(house, chromium):
     def as_person(name, theme="light", width=1440):
         context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
         contexts.append(context)
-        page = context.new_page()
-        page.reports = []
-        page.on("console", lambda said: page.reports.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: page.reports.append(str(error)))
+        page = keep_reports(context.new_page())
         page.goto(f"{house.url}/accounts/login/")
         page.get_by_role("button", name=name).click()
         page.wait_for_url(lambda url: "/accounts/login" not in url)

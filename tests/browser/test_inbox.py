@@ -1,35 +1,21 @@
 """The inbox in real Chromium: the next card at once, refusals that bring a card back, typed verdicts, groups, and a phone."""
 
 import re
-import shutil
+from functools import partial
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from apps.accounts.models import Role
 from apps.approvals.models import Decision, Proposal, State
 from apps.audit.clock import clock
 from tests.factories.accounts import make_member
 from tests.factories.approvals import decide, make_agent, make_proposal
+from tests.plugins_browser import PATIENCE, faults_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# The browser itself reports every refused or unreachable request, however well the page deals with it.
-OF_THE_NETWORK = "Failed to load resource"
-PATIENCE = 20_000
 expect.set_options(timeout=PATIENCE)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-]
-
-
-@pytest.fixture(autouse=True)
-def _rows_beside_the_browser(monkeypatch):
-    """Playwright runs a loop in this thread; Django would not let a test look at its rows meanwhile."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture
@@ -54,35 +40,8 @@ def kim(transactional_db, team):
 
 
 @pytest.fixture
-def cookie(transactional_db, client, ben, settings):
-    client.force_login(ben)
-    return {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
-
-
-@pytest.fixture
-def open_page(cookie, live_server):
-    """Open a page as Ben; what the console reports is kept in `page.reports`."""
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-
-        def open_it(path="/inbox/", theme="light", width=1440, height=900, **options):
-            context = browser.new_context(
-                color_scheme=theme, viewport={"width": width, "height": height}, base_url=live_server.url, **options
-            )
-            context.set_default_timeout(PATIENCE)
-            # A stream of hints would keep its thread, and that one a connection, beyond the end of the test.
-            context.route("**/inbox/events/", lambda route: route.abort())
-            context.add_cookies([{**cookie, "url": live_server.url}])
-            page = context.new_page()
-            page.reports = []
-            page.on("console", lambda said: page.reports.append(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: page.reports.append(str(error)))
-            page.goto(path)
-            return page
-
-        yield open_it
-        browser.close()
+def open_page(browse, ben):
+    return partial(browse, ben)
 
 
 def title(page):
@@ -92,18 +51,6 @@ def title(page):
 def wait_until_drawn_ahead(page):
     """Wait until the next card stands ready and the open one is ours."""
     page.locator("#ahead template").wait_for(state="attached")
-
-
-def faults_of(page):
-    return [said for said in page.reports if not said.startswith(OF_THE_NETWORK)]
-
-
-def broken_rules(page):
-    found = Axe().run(page).response["violations"]
-    return [
-        (each["id"], [(node["target"], node["any"][0]["data"] if node["any"] else "") for node in each["nodes"]][:3])
-        for each in found
-    ]
 
 
 def test_five_cards_by_five_keys(open_page, cards):
@@ -120,7 +67,7 @@ def test_five_cards_by_five_keys(open_page, cards):
 
     assert Decision.objects.filter(verdict="approve").count() == 5
     assert page.url.endswith(f"/inbox/{cards[5].pk}/")
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_the_next_card_stands_there_before_the_server_answers(open_page, cards):
@@ -154,7 +101,7 @@ def test_a_verdict_while_the_last_one_is_under_way_waits_for_the_version_of_its_
     expect(title(page)).to_have_text("Route T-3")
     expect(page.locator("#last-verdict")).to_contain_text("Approved: Route T-2")
     assert sorted(Decision.objects.values_list("proposal", flat=True)) == [cards[0].pk, cards[1].pk]
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_a_refused_verdict_brings_its_card_back_with_the_reason(open_page, cards, kim):
@@ -168,7 +115,7 @@ def test_a_refused_verdict_brings_its_card_back_with_the_reason(open_page, cards
     expect(page.locator("#detail [role=alert]")).to_contain_text("Already rejected by Kim")
     expect(title(page)).to_have_text("Route T-1")
     assert page.url.endswith("/inbox/")
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_a_poll_from_before_the_verdict_does_not_bring_the_old_card_back(open_page, cards):
@@ -188,7 +135,7 @@ def test_a_poll_from_before_the_verdict_does_not_bring_the_old_card_back(open_pa
 
     expect(title(page)).to_have_text("Route T-2")
     assert page.locator(f"#proposal-{cards[0].pk}").count() == 0
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_a_poll_that_overtakes_a_verdict_leaves_its_card_alone(open_page, cards):
@@ -214,7 +161,7 @@ def test_a_poll_that_overtakes_a_verdict_leaves_its_card_alone(open_page, cards)
 
     expect(title(page)).to_have_text("Route T-2")
     expect(page.locator("#last-verdict")).to_contain_text("Approved: Route T-1")
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_without_a_server_the_card_comes_back_and_nothing_typed_is_lost(open_page, cards):
@@ -255,7 +202,7 @@ def test_a_late_refusal_does_not_take_away_what_is_being_typed(open_page, cards,
     page.keyboard.press("Escape")
     back.get_by_role("button", name="Back to it").click()
     expect(title(page)).to_have_text("Route T-1")
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_j_and_k_open_the_cards_of_the_list(open_page, cards):
@@ -270,7 +217,7 @@ def test_j_and_k_open_the_cards_of_the_list(open_page, cards):
 
     expect(title(page)).to_have_text("Route T-2")
     expect(page.locator("#queue li[aria-current]")).to_have_count(1)
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_whoever_wants_to_stay_stays(open_page, cards):
@@ -339,7 +286,7 @@ def test_a_group_is_decided_by_keys_after_some_were_opened(open_page, cards):
 
     expect(page.locator("#results-title")).to_have_text("What became of these 6")
     assert Decision.objects.filter(verdict="approve").count() == 6
-    assert faults_of(page) == []
+    assert page.reports == []
 
 
 def test_one_leaves_a_card_out_by_x(open_page, cards):
@@ -428,9 +375,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(open_page, cards, dear, 
     page = open_page("/inbox/", theme=theme, width=width)
     for path in ("/inbox/", f"/inbox/{cards[0].pk}/", f"/inbox/{dear.pk}/", "/inbox/groups/"):
         page.goto(path)
-        faults += [(path, *each) for each in broken_rules(page)]
-        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
-            faults.append((path, "scrolls sideways"))
+        faults += [(path, *each) for each in faults_of(page)]
 
     assert faults == []
     assert Proposal.objects.filter(state=State.QUEUED).count() == 0

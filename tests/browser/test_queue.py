@@ -1,34 +1,21 @@
 """The queue under the fingers: search, views, putting aside and handing over by keys, and on a small screen."""
 
-import shutil
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from apps.accounts.models import Role
 from apps.approvals.actions import delegating, escalating, saved_views
 from apps.audit.clock import clock
 from tests.factories.accounts import make_member
 from tests.factories.approvals import decide, make_agent, make_proposal
+from tests.plugins_browser import PATIENCE, faults_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-]
-# A busy machine draws a page in seconds.
-PATIENCE = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 expect.set_options(timeout=PATIENCE)
 LONG = "Refund 1,240.00 EUR to customer C-{} for an order whose name goes on until no line can hold it any more"
-
-
-@pytest.fixture(autouse=True)
-def _rows_beside_the_browser(monkeypatch):
-    """Playwright runs a loop in this thread; Django would not let a test look at its rows meanwhile."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 
 @pytest.fixture
@@ -52,30 +39,8 @@ def cards(transactional_db, team, ada, ben, ann):
 
 
 @pytest.fixture
-def open_page(transactional_db, client, ben, settings, live_server):
-    """Open a page as Ben; what the console reports is kept in `page.reports`."""
-    client.force_login(ben)
-    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-
-        def open_it(path="/inbox/", theme="light", width=1280, **options):
-            context = browser.new_context(
-                color_scheme=theme, viewport={"width": width, "height": 800}, base_url=live_server.url, **options
-            )
-            context.set_default_timeout(PATIENCE)
-            # A stream of hints would keep its thread, and that one a connection, beyond the end of the test.
-            context.route("**/inbox/events/", lambda route: route.abort())
-            context.add_cookies([{**cookie, "url": live_server.url}])
-            page = context.new_page()
-            page.reports = []
-            page.on("pageerror", lambda error: page.reports.append(str(error)))
-            page.goto(path)
-            return page
-
-        yield open_it
-        browser.close()
+def open_page(browse, ben):
+    return partial(browse, ben)
 
 
 def rows(page):
@@ -142,16 +107,17 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_of_the_desk_is_accessible_and_scrolls_only_down(team, ada, ben, cards, open_page, path, theme):
+def test_every_page_of_the_desk_is_accessible_and_scrolls_only_down(team, ada, ben, cards, open_page, theme):
     decide(make_proposal(team, ada, at=clock()), ben, "reject", at=None)
+    page = open_page(theme=theme, width=320)
 
-    page = open_page(path, theme, width=320)
+    faults = []
+    for path in PAGES:
+        page.goto(path)
+        faults += [(path, *each) for each in faults_of(page)]
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    broken = Axe().run(page).response["violations"]
-    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in broken] == []
+    assert faults == []
 
 
 def test_on_a_small_screen_the_queue_comes_first(cards, open_page):

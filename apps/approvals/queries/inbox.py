@@ -13,7 +13,7 @@ from apps.approvals.models import Decision, Proposal
 from apps.approvals.models.proposals import ProposalQuerySet
 from apps.approvals.queries import reviewers, views
 from apps.approvals.queries.last_words import by, final_decisions, verdict_words
-from apps.approvals.queries.rows import InboxRow, behind, in_order, rows, rows_of
+from apps.approvals.queries.rows import InboxRow, approved_by, behind, in_order, rows, rows_of
 from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
 from apps.audit.clock import clock
@@ -202,15 +202,17 @@ def next_waiting(
     # The first ones are all taken, or all this person's own: look behind them, which costs joins over all that waits.
     found = found.filter(desk.reach()).exclude(agent_version__agent__owner=user)
     found = found.exclude(agent_version__author=user).exclude(requested_by=user)
-    found = found.exclude(state=states.CLAIMED, claim_until__gt=now)
+    found = found.exclude(state=states.CLAIMED, claim_until__gt=now).exclude(_is_half_mine(user))
     return next((row.id for row in rows(found, desk, now, slice(20)) if _may_open(row)), None)
 
 
 def waiting_count(user: User, *, at: datetime | None = None) -> int:
-    """Count what waits for a person to decide, without what they snoozed. 2 queries besides the person's rights."""
+    """Count what waits for a person to decide, without what they snoozed or approved. 2 queries besides the person's rights."""
     now = at or clock()
     desk = reviewers.desk(user, at=now)
-    return _found(user, EVERYTHING, now).filter(desk.reach()).count() if desk.may_decide_any else 0
+    if not desk.may_decide_any:
+        return 0
+    return _found(user, EVERYTHING, now).filter(desk.reach()).exclude(_is_half_mine(user)).count()
 
 
 def claims_of(user: User) -> list[int]:
@@ -248,8 +250,13 @@ def _counts(user: User, search: Search, kept: Sequence[views.View], now: datetim
     return waiting.aggregate(oldest=Min("created_at", filter=mine), **counted)
 
 
+def _is_half_mine(user: User) -> Q:
+    """What this person approved and somebody else must, too; the number of approvals keeps the rest from being looked up."""
+    return Q(approvals_given__gt=0) & Q(approved_by(user))
+
+
 def _may_open(row: InboxRow) -> bool:
-    return row.may_decide and not row.is_taken
+    return row.may_decide and not row.is_taken and not row.approved_by_me
 
 
 def _closed(ids: list[int]) -> list[ClosedRow]:

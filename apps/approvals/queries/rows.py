@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import Case, Count, F, FloatField, Func, Q, Value, When
+from django.db.models import Case, Count, Exists, F, FloatField, Func, OuterRef, Q, Value, When
 from django.db.models.functions import Greatest, Least
 
+from apps.accounts.models import User
 from apps.approvals.domain import order, states
 from apps.approvals.domain.delegation import Case as Deciding
-from apps.approvals.models import OPEN, Proposal, State
+from apps.approvals.models import OPEN, Decision, Proposal, State
 from apps.approvals.models.proposals import ProposalQuerySet
 from apps.approvals.queries.reviewers import Desk, named_in
 
@@ -40,6 +41,7 @@ class InboxRow:
     approvals_needed: int
     duplicates: int
     may_decide: bool
+    approved_by_me: bool
     is_demo: bool
     is_escalated: bool
     assigned_to: str
@@ -68,7 +70,8 @@ def rows_of(ids: Sequence[int], desk: Desk, now: datetime) -> list[InboxRow]:
     """Return these cards in this order. 2 queries."""
     if not ids:
         return []
-    facts = {each["pk"]: each for each in _with_due(Proposal.objects.filter(pk__in=ids)).values(*_COLUMNS)}
+    found = _with_due(Proposal.objects.filter(pk__in=ids)).annotate(approved_by_me=approved_by(desk.user))
+    facts = {each["pk"]: each for each in found.values(*_COLUMNS)}
     digests = {each["digest"] for each in facts.values()}
     same = dict(
         Proposal.objects.filter(digest__in=digests, state__in=OPEN)
@@ -77,6 +80,12 @@ def rows_of(ids: Sequence[int], desk: Desk, now: datetime) -> list[InboxRow]:
         .annotate(n=Count("pk"))
     )
     return [_row(facts[pk], desk, now, same.get(facts[pk]["digest"], 0)) for pk in ids if pk in facts]
+
+
+def approved_by(user: User) -> Exists:
+    """What a person has already consented to: as long as that is not enough, it waits for somebody else (R2)."""
+    consents = Decision.objects.filter(actor=user, voided_at__isnull=True, verdict__in=["approve", "edit"])
+    return Exists(consents.filter(proposal=OuterRef("pk"), digest=OuterRef("digest")))
 
 
 def in_order(found: ProposalQuerySet, now: datetime) -> ProposalQuerySet:
@@ -125,6 +134,7 @@ _COLUMNS: Final = (
     "confidence",
     "approvals_given",
     "approvals_needed",
+    "approved_by_me",
     "tier",
     "assigned_to",
     "assigned_to__name",
@@ -184,6 +194,7 @@ def _row(facts: Mapping[str, Any], desk: Desk, now: datetime, same: int) -> Inbo
         approvals_needed=facts["approvals_needed"],
         duplicates=max(0, same - 1) if facts["state"] in states.OPEN else 0,
         may_decide=facts["state"] in states.OPEN and desk.standing(_deciding(facts)).decides,
+        approved_by_me=facts["state"] in states.OPEN and facts["approved_by_me"],
         is_demo=facts["agent_version__agent__is_demo"],
         is_escalated=facts["tier"] > 0,
         assigned_to=facts["assigned_to__name"] or "",

@@ -43,6 +43,8 @@ def _chip(row: InboxRow) -> SafeString:
         return chip("idle", row.state_words)
     if row.is_taken:
         return chip("idle", "Taken")
+    if row.approved_by_me:
+        return chip("idle", "Approved by you")
     if row.is_urgent:
         return chip("warn", "Urgent")
     return chip("wait", "Yours" if row.assigned_to_me else "Needs you")

@@ -1,9 +1,11 @@
-"""From the key to the next card, in a real Chromium: how long until the next card is painted, and what each request took."""
+"""The inbox under fast fingers, in a real Chromium: from key to next card, and a hundred mixed cards by two people."""
 
 import os
 import shutil
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +15,20 @@ from django.test import Client
 from playwright.sync_api import Page, sync_playwright
 
 from apps.accounts.models import Role, User
-from apps.approvals.models import Decision
+from apps.approvals.models import Decision, Proposal
 from apps.audit.clock import clock
 from config.stack.terminal import say, step
 from tests.bench.figures import Spread, spread
 from tests.factories.accounts import make_member, make_team
 from tests.factories.approvals import make_action_type, make_agent, make_policy, make_proposal, make_version
+from tests.factories.mixed_queue import make_mixed_queue
+from tests.flows.keyboard import Cleared, clear
 from tests.flows.processes import Processes
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome")
 CARDS: Final = 120
 PRESSES: Final = 60
+MIXED: Final = {"low": 70, "medium": 20, "high": 10}
 PAUSE: Final = 600
 """Milliseconds between two presses: a practised person on easy cards."""
 PATIENCE: Final = 20.0
@@ -59,27 +64,35 @@ def measure(folder: Path) -> int:
         return 0
     # Playwright runs a loop in this thread, and Django would refuse to look at rows beside it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-    with step("Make a queue of 120 cards"):
+    with step(f"Make a queue of {CARDS} cards, and one of {sum(MIXED.values())} mixed ones"):
         call_command("migrate", verbosity=0)
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         call_command("collectstatic", interactive=False, verbosity=0)
         reviewer = _house()
+        risks, people = _mixed_house()
     folder.mkdir(parents=True, exist_ok=True)
     processes = Processes({"DATABASE_URL": os.environ["DATABASE_URL"]}, folder)
     processes.start_web()
     try:
         processes.wait_for_web()
         with step(f"Press a key on {PRESSES} cards"):
-            took, requests = _press(processes.url, _cookie(reviewer))
+            took, requests = _press(processes.url, reviewer)
+        with step("Clear the mixed queue by keys alone"):
+            first, second = _clear(processes.url, risks, people)
     finally:
         processes.kill("web")
     decided = Decision.objects.filter(actor=reviewer).count()
     say(f"Key to next card{'':<36}{spread(took)!s:>18}   {GOAL} ms at p95")
     for path, each in sorted(requests.items()):
         say(f"  {path:<50}{each!s:>18}")
-    if decided != PRESSES:
-        say(f"{PRESSES} keys were pressed and {decided} verdicts are there.")
-    return int(decided != PRESSES)
+    say(
+        f"100 mixed cards by keys alone{'':<33}{first.seconds:>9.0f} s       300 s for a practised person, with reading"
+    )
+    say(f"  the second of two approvals on 10 of them{'':<20}{second.seconds:>9.0f} s")
+    left = Proposal.objects.waiting().filter(title__in=risks).count()
+    if decided != PRESSES or left:
+        say(f"{PRESSES} keys were pressed and {decided} verdicts are there; {left} of the mixed cards wait.")
+    return int(decided != PRESSES or left > 0)
 
 
 def _house() -> User:
@@ -95,23 +108,44 @@ def _house() -> User:
     return make_member(team, Role.REVIEWER, name="Reviewer")
 
 
+def _mixed_house() -> tuple[Mapping[str, str], list[User]]:
+    team = make_team("Mixed", slug="mixed")
+    risks = make_mixed_queue(team, make_member(team, Role.AGENT_OWNER, name="Owner"), **MIXED)
+    return risks, [make_member(team, Role.REVIEWER, name=name) for name in ("First", "Second")]
+
+
+def _clear(url: str, risks: Mapping[str, str], people: Sequence[User]) -> tuple[Cleared, Cleared]:
+    """Let one person decide everything, and the other whatever needs two."""
+    with _opened(url, people[0]) as page:
+        first = clear(page, cards=len(risks), risk_of=risks.__getitem__)
+    with _opened(url, people[1]) as page:
+        return first, clear(page, cards=MIXED["high"], risk_of=risks.__getitem__)
+
+
 def _cookie(reviewer: User) -> dict[str, str]:
     client = Client()
     client.force_login(reviewer)
     return {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
 
 
-def _press(url: str, cookie: dict[str, str]) -> tuple[list[float], dict[str, Spread]]:
+@contextmanager
+def _opened(url: str, reviewer: User) -> Iterator[Page]:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.add_cookies([{**cookie, "url": url}])  # type: ignore[list-item]
+        context.add_cookies([{**_cookie(reviewer), "url": url}])  # type: ignore[list-item]
         page = context.new_page()
         page.on("pageerror", lambda error: say(f"  The page reports: {error}"))
         page.on("console", lambda said: say(f"  The console: {said.text}") if said.type == "error" else None)
         page.goto(f"{url}/inbox/")
         page.locator("#detail .verdict").wait_for()
+        yield page
+        browser.close()
+
+
+def _press(url: str, reviewer: User) -> tuple[list[float], dict[str, Spread]]:
+    with _opened(url, reviewer) as page:
         page.evaluate(_WATCH)
         for number in range(PRESSES):
             page.wait_for_timeout(PAUSE)
@@ -119,7 +153,6 @@ def _press(url: str, cookie: dict[str, str]) -> tuple[list[float], dict[str, Spr
             _wait(page, number + 1)
         page.wait_for_timeout(PAUSE)
         took, requests = page.evaluate("window.took"), page.evaluate(_REQUESTS)
-        browser.close()
     return [each / 1000 for each in took], _by_path(requests)
 
 
