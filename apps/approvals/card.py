@@ -273,7 +273,7 @@ def assemble(
         is_open=row.is_open,
         is_demo=version.agent.is_demo,
         may_decide=not why_not,
-        approved_by_me=row.is_open and any(each.actor_id == reader.pk and each.digest == row.digest for each in live),
+        approved_by_me=row.is_open and any(each.actor_id == reader.pk for each in live),
         may_ever_decide=standing.decides,
         deciding_for=str(lender or ""),
         snoozed_until=snoozed_until,

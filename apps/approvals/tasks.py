@@ -69,6 +69,12 @@ def partitions() -> None:
         logger.info("partitions of looks at cards", extra={"made": made, "dropped": dropped})
 
 
+@shared_task(name=vigilance.WATCH_TASK, soft_time_limit=50)
+def watch_run(decision_id: int) -> None:
+    """Act on a run of approvals that the team's own rate makes unlikely, a moment after the last of them."""
+    vigilance.watch_run(decision_id)
+
+
 @shared_task(name="approvals.plant_drills", soft_time_limit=50)
 def plant_drills() -> None:
     """Reveal planted cards that nobody decided, and plant what keeps drills and second looks at their share."""

@@ -1,5 +1,6 @@
 """What every page knows without being told: its side bar, its preferences, and whether the data are for show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,12 @@ class Link:
         return self.label.lower()
 
 
+def know_count(request: HttpRequest, url_name: str, count: int) -> None:
+    """Spare the side bar a question that the page has asked already."""
+    known = {**getattr(request, "known_counts", {}), url_name: count}
+    request.known_counts = known  # type: ignore[attr-defined]
+
+
 class Page:
     """The furniture of one page. The side bar is only worked out when a template asks for it: fragments do not."""
 
@@ -42,11 +49,17 @@ class Page:
                 url=url,
                 icon=item.icon,
                 key=item.key,
-                count=item.count(self._request.user) if item.count else None,
+                count=self._count(item),
                 is_current=url == here,
             )
             for item, url in urls.items()
         ]
+
+    def _count(self, item: navigation.Item) -> int | None:
+        known: Mapping[str, int] = getattr(self._request, "known_counts", {})
+        if item.url_name in known:
+            return known[item.url_name]
+        return item.count(self._request.user) if item.count else None
 
     @cached_property
     def nouns(self) -> list[Link]:

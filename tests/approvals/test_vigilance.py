@@ -261,7 +261,7 @@ class TestWhatIsAskedOfAPerson:
 
 
 class TestRuns:
-    """A run of approvals that the team's own rate makes unlikely acts at once."""
+    """A run of approvals that the team's own rate makes unlikely acts once it is that long."""
 
     def decided(self, agent, person, verdicts, *, at=TEN):
         """Write verdicts as they stand in the table, one a second."""
@@ -284,7 +284,10 @@ class TestRuns:
     def approve(self, agent, person, *, at, **fields):
         row = make_proposal(agent.team, agent.owner, agent=agent, at=at - timedelta(minutes=5), **REFUND)
         opened(row, person, at - timedelta(minutes=4))
-        return decide(row, person, at=at, **fields)
+        decided = decide(row, person, at=at, **fields)
+        # A worker does this once the verdict is committed.
+        vigilance.watch_run(decided.decision.pk, at=at)
+        return decided
 
     @pytest.fixture
     def team_rejects_one_in_five(self, agent, bo):
@@ -351,6 +354,19 @@ class TestRuns:
 
         vigilance.roll(ben, at=LATER + timedelta(minutes=5))
         assert Vigilance.objects.get(user=ben).response == "expanded"
+
+    def test_a_worker_hears_of_a_run_and_of_nothing_shorter(
+        self, agent, ben, monkeypatch, django_capture_on_commit_callbacks
+    ):
+        sent = []
+        monkeypatch.setattr("celery.current_app.send_task", lambda name, args, **_: sent.append((name, args)))
+        self.decided(agent, ben, ["approve"] * 19)
+
+        with django_capture_on_commit_callbacks(execute=True):
+            self.approve(agent, ben, at=LATER)
+            last = self.approve(agent, ben, at=LATER + timedelta(seconds=3))
+
+        assert [args for name, args in sent if name == vigilance.WATCH_TASK] == [[last.decision.pk]]
 
     def test_the_alarm_is_in_the_log(self, agent, ben, team_rejects_one_in_five):
         self.decided(agent, ben, ["approve"] * 20)

@@ -133,7 +133,9 @@ def test_htmx_is_configured_by_rule_s2(client, db, open_gallery):
         "allowEval": False,
         "allowScriptTags": False,
         "includeIndicatorStyles": False,
+        "defaultSettleDelay": 0,
         "historyCacheSize": 0,
+        "defaultSettleDelay": 0,
         "responseHandling": [
             {"code": "204", "swap": False},
             {"code": "[23]..", "swap": True},

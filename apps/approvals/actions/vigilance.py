@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from celery import current_app
 from django.db import transaction
 
 from apps.accounts.models import User
@@ -20,6 +22,7 @@ from apps.approvals.queries.vigilance import Run
 from apps.audit import actions as audit
 from apps.audit.clock import clock
 
+WATCH_TASK: Final = "approvals.watch_run"
 _CONSENT: Final = ("approve", "edit")
 # What a new day starts with, until it is measured.
 _KEPT: Final = (
@@ -85,8 +88,22 @@ def after_verdict(row: Proposal, decision: Decision, found: Attention, *, at: da
     viewing.close_views(row.pk, actor=actor, at=at)
     revealed = _settled(row, decision, at)
     if decision.verdict == "approve" and found.only_approved and row.kind == Proposal.Kind.LIVE:
-        _watch_run(row, actor, found, at)
+        # What the team approves is counted over a month of its decisions: too much for the person to wait for.
+        transaction.on_commit(partial(current_app.send_task, WATCH_TASK, [decision.pk], retry=False), robust=True)
     return revealed
+
+
+@transaction.atomic
+def watch_run(decision_id: int, *, at: datetime | None = None) -> None:
+    """Look at the run of approvals that this one continued, and act on it if it is too long for this team."""
+    decision = Decision.objects.select_related("actor", "proposal").get(pk=decision_id)
+    person, row, now = decision.actor, decision.proposal, at or clock()
+    if person is None:
+        return
+    since = max(now - queries.WINDOW, queries.latest(person, at=now).cool_down_until or now - queries.WINDOW)
+    run = queries.run_of_approvals(person, team_id=row.team_id, action_type_id=row.action_type_id, since=since)
+    if run.is_alarming:
+        _raise_alarm(person, run, now)
 
 
 def roll_due(at: datetime | None = None) -> int:
@@ -147,13 +164,6 @@ def measure_all(row: Proposal, *, at: datetime) -> None:
     last = {each.actor: outcome_of(each, drill) for each in given.order_by("pk") if each.actor is not None}
     for person, outcome in last.items():
         roll(person, at=at, has_missed=outcome == Drill.Outcome.MISSED)
-
-
-def _watch_run(row: Proposal, actor: User, found: Attention, now: datetime) -> None:
-    since = max(now - queries.WINDOW, found.cool_down_until or now - queries.WINDOW)
-    run = queries.run_of_approvals(actor, team_id=row.team_id, action_type_id=row.action_type_id, since=since)
-    if run.is_alarming:
-        _raise_alarm(actor, run, now)
 
 
 def _raise_alarm(person: User, run: Run, now: datetime) -> None:

@@ -51,18 +51,19 @@ class Changes:
 class Queue:
     """What the left side of the inbox shows, and how much of today's work is done.
 
-    `waiting` counts all that waits, whatever is searched for; `found` what the search finds, None where nobody counted.
+    `waiting` counts all that waits, whatever is searched for, and `mine` what of it waits for this very person;
+    `found` what the search finds, None where nobody counted.
     """
 
     rows: tuple[InboxRow, ...]
     as_of: datetime
     search: Search
     waiting: int
+    mine: int
     oldest: datetime | None
     found: int | None
     tabs: tuple[views.Tab, ...]
     decided_today: int
-    unknown: int
     has_more: bool
 
     @property
@@ -101,12 +102,12 @@ class Part:
 
 
 def queue(user: User, *, search: Search = EVERYTHING, limit: int = 50, at: datetime | None = None) -> Queue:
-    """Return the queue of a person with its figures: 9 queries with the person's rights, any length."""
+    """Return the queue of a person with its figures: 8 queries with the person's rights, any length."""
     now = at or clock()
     desk = reviewers.desk(user, at=now)
     ids = list(_ordered(user, search, now).values_list("pk", flat=True)[: limit + 1])
     kept = views.views_of(user)
-    counts = _counts(user, search, kept, now)
+    counts = _counts(desk, search, kept, now)
     midnight = now.astimezone(ZoneInfo(user.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
     # A planted card counts until it is told what it was: a number that stood still would tell it before.
     is_work = Q(proposal__kind=Proposal.Kind.LIVE) | Q(proposal__closed_at__isnull=True)
@@ -116,11 +117,11 @@ def queue(user: User, *, search: Search = EVERYTHING, limit: int = 50, at: datet
         as_of=now,
         search=search,
         waiting=counts["waiting"],
+        mine=counts["mine"],
         oldest=counts["oldest"],
-        found=counts["found"] if search.is_about_open else None,
+        found=counts.get("found", counts["waiting"]) if search.is_about_open else None,
         tabs=views.tabs(kept, search, counts),
         decided_today=decided,
-        unknown=visible(user).filter(state=states.UNKNOWN).count(),
         has_more=len(ids) > limit,
     )
 
@@ -215,6 +216,11 @@ def waiting_count(user: User, *, at: datetime | None = None) -> int:
     return _found(user, EVERYTHING, now).filter(desk.reach()).exclude(_is_half_mine(user)).count()
 
 
+def unknown_count(user: User) -> int:
+    """Count the outcomes that nobody knows. 1 query besides the person's rights."""
+    return visible(user).filter(state=states.UNKNOWN).count()
+
+
 def claims_of(user: User) -> list[int]:
     """Return the open cards that a person holds. 1 query."""
     return list(Proposal.objects.filter(state=states.CLAIMED, claimed_by=user).values_list("pk", flat=True))
@@ -234,20 +240,26 @@ def _ordered(user: User, search: Search, now: datetime) -> ProposalQuerySet:
     return found.filter(kind=Proposal.Kind.LIVE).order_by("-closed_at", "-pk")
 
 
-def _counts(user: User, search: Search, kept: Sequence[views.View], now: datetime) -> dict[str, Any]:
-    """Count all that waits, what the search finds of it, and every view, in one query."""
-    wanted = {"found": search, **views.conditions(kept)}
+def _counts(desk: reviewers.Desk, search: Search, kept: Sequence[views.View], now: datetime) -> dict[str, Any]:
+    """Count all that waits, what the search finds of it, every view, and what waits for this person, in one query."""
+    user = desk.user
+    wanted = ({"found": search} if search else {}) | dict(views.conditions(kept))
     waiting = visible(user).waiting()
     shows_snoozed = any(each.shows_snoozed for each in wanted.values())
     if not shows_snoozed:
         # Said once for all, where each would say it: half of the query.
         waiting = waiting.filter(matching(EVERYTHING, reader=user, at=now))
+
+    def condition(each: Search) -> Q:
+        return matching(each, reader=user, at=now, hides_snoozed=shows_snoozed)
+
+    everything = condition(EVERYTHING)
     counted = {
-        name: Count("pk", filter=matching(each, reader=user, at=now, hides_snoozed=shows_snoozed) or None)
-        for name, each in {"waiting": EVERYTHING, **wanted}.items()
+        "waiting": Count("pk", filter=everything or None),
+        "mine": Count("pk", filter=everything & desk.reach() & ~_is_half_mine(user)),
+        **{name: Count("pk", filter=condition(each) or None) for name, each in wanted.items()},
     }
-    mine = matching(EVERYTHING, reader=user, at=now, hides_snoozed=shows_snoozed) or None
-    return waiting.aggregate(oldest=Min("created_at", filter=mine), **counted)
+    return waiting.aggregate(oldest=Min("created_at", filter=everything or None), **counted)
 
 
 def _is_half_mine(user: User) -> Q:

@@ -83,9 +83,9 @@ def rows_of(ids: Sequence[int], desk: Desk, now: datetime) -> list[InboxRow]:
 
 
 def approved_by(user: User) -> Exists:
-    """What a person has already consented to: as long as that is not enough, it waits for somebody else (R2)."""
+    """What a person has consented to and nobody voided: as long as that is not enough, it waits for somebody else (R2)."""
     consents = Decision.objects.filter(actor=user, voided_at__isnull=True, verdict__in=["approve", "edit"])
-    return Exists(consents.filter(proposal=OuterRef("pk"), digest=OuterRef("digest")))
+    return Exists(consents.filter(proposal=OuterRef("pk")))
 
 
 def in_order(found: ProposalQuerySet, now: datetime) -> ProposalQuerySet:

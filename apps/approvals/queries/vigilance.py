@@ -23,6 +23,8 @@ VIEW: Final = "vigilance.view"
 WINDOW: Final = timedelta(days=30)
 # The times of so many decisions say enough; the card of each is read again for its words.
 TIMED: Final = 200
+# A run that is spread over more of a person's decisions than these waits for the measuring of the day.
+JUST_DECIDED: Final = 200
 # The longest run that any rate known here can call an alarm, with room to show that it goes on.
 LONGEST_RUN: Final = 500
 LOOKS: Final = 20
@@ -33,9 +35,11 @@ def attention_of(user: User, row: Proposal, *, at: datetime) -> Attention:
     """Return how a person stands before a card that they are about to decide. 1 query."""
     latest = _recent(at).filter(user=OuterRef("pk")).order_by("-day")
     views = CardView.objects.filter(user=OuterRef("pk"), proposal=row.pk, opened_at__gte=row.created_at)
-    before = Decision.objects.filter(
-        actor=OuterRef("pk"), proposal__action_type=row.action_type_id, by_kind=Decision.By.PERSON
-    ).order_by("-decided_at", "-pk")
+    own = Decision.objects.filter(actor=user, by_kind=Decision.By.PERSON).order_by("-decided_at", "-pk")
+    # Whoever decided a lot, but never this kind, would else have every decision of theirs looked at.
+    lately = own.values("pk")[:JUST_DECIDED]
+    before = Decision.objects.filter(pk__in=lately, proposal__action_type=row.action_type_id)
+    before = before.order_by("-decided_at", "-pk")
     facts = (
         User.objects.filter(pk=user.pk)
         .annotate(

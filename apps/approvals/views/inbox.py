@@ -22,8 +22,12 @@ from apps.approvals.views.pages import PAGE, addresses, asked, page, queue_conte
 def inbox(request: AuthenticatedRequest) -> HttpResponse:
     """The queue, with the first card that this person may decide."""
     ensure(request.user, "approvals.view")
-    first = queries.next_waiting(request.user, search=parse(asked(request, "q")))
-    return page(request, shown_card(request, first) if first else None)
+    search = parse(asked(request, "q"))
+    drawn = queries.queue(request.user, search=search, limit=shown_lines(request))
+    first = drawn.next_after()
+    if first is None and (drawn.has_more or not search.is_about_open):
+        first = queries.next_waiting(request.user, search=search)
+    return page(request, shown_card(request, first) if first else None, queue=drawn)
 
 
 @require_POST

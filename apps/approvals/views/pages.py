@@ -20,6 +20,7 @@ from apps.approvals.forms import typed_back
 from apps.approvals.queries import cards, inbox
 from apps.approvals.queries.targets import Comparison
 from apps.approvals.views.kept import keep
+from apps.ui.context import know_count
 
 # So many lines at once, and at most: further down than that nobody reads, they search.
 PAGE: Final = 50
@@ -46,9 +47,15 @@ def page(
     reopen: str = "",
     posted: QueryDict | None = None,
     comparison: Comparison | None = None,
+    queue: inbox.Queue | None = None,
 ) -> HttpResponse:
+    """Draw the whole inbox; `queue` is the one that was drawn to find the card, if it was."""
     typed = request.POST if posted is None else posted
-    context = queue_context(request, shown.id if shown else None) | {
+    context = queue_context(request, shown.id if shown else None, queue)
+    know_count(request, "approvals:inbox", context["queue"].mine)
+    # Counted only where somebody may look into them.
+    context["unknown"] = inbox.unknown_count(request.user) if request.user.has_perm("repairs.view") else 0
+    context |= {
         "card": typed_back(shown, typed) if shown and reopen == "edit" else shown,
         "notice": notice,
         "reopen": reopen,
@@ -115,10 +122,12 @@ def shown_card(request: AuthenticatedRequest, pk: int) -> Card:
     return shown
 
 
-def queue_context(request: AuthenticatedRequest, open_id: int | None) -> dict[str, Any]:
+def queue_context(
+    request: AuthenticatedRequest, open_id: int | None, queue: inbox.Queue | None = None
+) -> dict[str, Any]:
     """The queue as the page shows it: what it searches for, and how many lines it has come to show."""
     text, show = asked(request, "q"), shown_lines(request)
-    queue = inbox.queue(request.user, search=parse(text), limit=show)
+    queue = queue or inbox.queue(request.user, search=parse(text), limit=show)
     return {"queue": queue, "open_id": open_id} | addresses(text, show)
 
 
@@ -147,4 +156,5 @@ def asked(request: AuthenticatedRequest, name: str) -> str:
 
 def queue_beside(request: AuthenticatedRequest, open_id: int | None) -> dict[str, Any]:
     """What changes beside a card when it was decided: the queue, its sentence, and the number on the side bar."""
-    return queue_context(request, open_id) | {"with_queue": True, "waiting": inbox.waiting_count(request.user)}
+    context = queue_context(request, open_id)
+    return context | {"with_queue": True, "waiting": context["queue"].mine}
