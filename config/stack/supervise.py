@@ -169,7 +169,15 @@ class House:
 
     def _web(self) -> Service:
         command = [str(_BIN / "granian"), "--interface", "asginl", "--host", self.host, "--port", str(self.port)]
-        command += ["--workers", "1", "--no-ws", "--log-level", "warning", "--workers-kill-timeout", "5"]
+        command += [
+            "--workers",
+            str(_number("WEB_PROCESSES", 1)),
+            "--no-ws",
+            "--log-level",
+            "warning",
+            "--workers-kill-timeout",
+            "5",
+        ]
         command += ["config.stack.web:application"]
         # Only this process may pool connections: those of a worker would be shared by its forks.
         env = {"DATABASE_POOL": "1", "START_ID": self.start_id}

@@ -348,6 +348,7 @@
     if (answer?.ok) {
       htmx.swap(document.body, text, { swapStyle: "none" });
       leaveQueue(id);
+      countDownInbox();
       return claimShown(next);
     }
     if (rowOf(id)) rowOf(id).hidden = false;
@@ -386,6 +387,13 @@
     leaving.add(row);
     if (!all("#queue [data-item]").some(isVisible)) one("#more-cards a")?.click();
   };
+  // One less waits. Whatever else changed meanwhile, the next poll counts anew.
+  const countDownInbox = () => {
+    const count = one("#count-inbox");
+    if (!count) return;
+    count.textContent = Math.max(0, Number(count.textContent) - 1);
+    count.hidden = count.textContent === "0";
+  };
   const clearQueue = () => {
     for (const row of leaving) (rowOf(row.id.replace("proposal-", "")) || row).remove();
     leaving.clear();
@@ -419,7 +427,7 @@
     else go();
   });
   on("htmx:afterSettle", ({ detail }) => {
-    if (detail.elt.id === "queue") leaving.clear();
+    if (detail.elt.id === "queue" && !detail.requestConfig?.elt.matches("[data-poll]")) leaving.clear();
     if (detail.elt.id !== "detail") return;
     markOpen(openCard()?.openCard);
     lookAheadSoon();

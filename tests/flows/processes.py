@@ -47,8 +47,9 @@ class Processes:
         self.running[name] = process
         return process
 
-    def start_web(self) -> None:
-        options = ["--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+    def start_web(self, *, processes: int = 1) -> None:
+        options = ["--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port)]
+        options += ["--workers", str(processes)]
         options += ["--no-ws", "--log-level", "warning", "config.stack.web:application"]
         self.start("web", BIN / "granian", *options, DATABASE_POOL="1")
 

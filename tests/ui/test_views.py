@@ -135,7 +135,6 @@ def test_htmx_is_configured_by_rule_s2(client, db, open_gallery):
         "includeIndicatorStyles": False,
         "defaultSettleDelay": 0,
         "historyCacheSize": 0,
-        "defaultSettleDelay": 0,
         "responseHandling": [
             {"code": "204", "swap": False},
             {"code": "[23]..", "swap": True},

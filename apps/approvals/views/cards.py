@@ -169,8 +169,7 @@ def _stay(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpRespo
 def _next(request: AuthenticatedRequest, decided: verdicts.Decided) -> HttpResponse:
     if request.htmx and request.POST.get("ahead", "").isdecimal():
         # The page shows the next card already; what it drew ahead it claims by itself.
-        context = {"decided": decided, "waiting": inbox.waiting_count(request.user)}
-        return render(request, "approvals/_settled.html", context)
+        return render(request, "approvals/_last_verdict.html", {"decided": decided, "out_of_band": True})
     following = _following(request, decided.proposal.pk)
     if not request.htmx:
         messages.success(request, _in_words(decided))

@@ -46,7 +46,12 @@ def changes(request: AuthenticatedRequest) -> HttpResponse:
         return HttpResponse(status=HTTPStatus.NO_CONTENT)
     opened = request.POST.get("open", "")
     gone = next((row for row in found.closed if str(row.id) == opened), None)
-    context = {"changes": found, "gone": cards.card(request.user, gone.id) if gone else None, "open_id": opened}
+    context = {
+        "changes": found,
+        "gone": cards.card(request.user, gone.id) if gone else None,
+        "open_id": opened,
+        "waiting": queries.waiting_count(request.user),
+    }
     return render(request, "approvals/_changes.html", context | addresses(text, shown_lines(request)))
 
 

@@ -35,6 +35,8 @@ from tests.flows.processes import Processes
 TOTAL: Final = 1_000_000
 OPEN: Final = 10_000
 CONNECTIONS: Final = 4
+# One for each core of the machine that the figures are named for; the baseline gets as many.
+WEB_PROCESSES: Final = 2
 WARM_UP: Final = 10
 PAGES: Final = 150
 VERDICTS: Final = 150
@@ -173,7 +175,7 @@ def _own(folder: Path, low: list[tuple[int, str]], people: Sequence[User]) -> di
     processes = _processes(folder)
     try:
         with step("Ask the inbox"):
-            processes.start_web()
+            processes.start_web(processes=WEB_PROCESSES)
             processes.wait_for_web()
             headers = [_session(processes.url, each.email) for each in people]
             queue = _ask(processes, headers, [[("GET", "/inbox/queue/", None)] * (WARM_UP + PAGES)] * CONNECTIONS)
@@ -220,8 +222,8 @@ def _processes(folder: Path, **environment: str) -> Processes:
 
 
 def _serve(processes: Processes, application: str) -> None:
-    options = ["--interface", "asginl", "--host", "127.0.0.1", "--port", str(processes.port), "--workers", "1"]
-    options += ["--no-ws", "--log-level", "warning", application]
+    options = ["--interface", "asginl", "--host", "127.0.0.1", "--port", str(processes.port)]
+    options += ["--workers", str(WEB_PROCESSES), "--no-ws", "--log-level", "warning", application]
     processes.start("web", Path(sys.executable).parent / "granian", *options, DATABASE_POOL="1")
 
 
@@ -291,7 +293,7 @@ def _tell(total: int, opened: int, filled: float, bare: Mapping[str, Found], own
         ("  bare verdict", str(bare["decide"].took), f"{bare['decide'].rate:.0f} /s"),
     ]
     say()
-    say(f"The inbox at {CONNECTIONS} connections, milliseconds")
+    say(f"The inbox at {CONNECTIONS} connections, {WEB_PROCESSES} web processes, milliseconds")
     for name, value, goal in rows:
         say(f"{name:<52}{value:>18}   {goal}".rstrip())
     say()
