@@ -18,7 +18,7 @@ SCHEMA = {
     },
 }
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.plugins_browser import PATIENCE, faults_of
 
 expect.set_options(timeout=PATIENCE)
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.xdist_group("house")]
 
 # maplibre inside plotly.js tries to add its own style; the policy stops it, and no chart of ours needs it.
 KNOWN_REPORT = "Applying inline style violates the following Content Security Policy directive"

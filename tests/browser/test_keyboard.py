@@ -10,7 +10,7 @@ from tests.factories.accounts import make_member
 from tests.factories.mixed_queue import make_mixed_queue
 from tests.flows.keyboard import clear
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_two_reviewers_clear_a_mixed_queue_without_touching_the_mouse(browse, team, ada, ben):

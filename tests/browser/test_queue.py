@@ -13,7 +13,7 @@ from tests.factories.accounts import make_member
 from tests.factories.approvals import decide, make_agent, make_proposal
 from tests.plugins_browser import PATIENCE, faults_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE)
 LONG = "Refund 1,240.00 EUR to customer C-{} for an order whose name goes on until no line can hold it any more"
 
