@@ -24,7 +24,8 @@ from apps.slo.models import SliMinute
 from apps.slo.queries import budgets_by_agent
 from tests.factories.accounts import make_user
 
-pytestmark = pytest.mark.django_db
+# One worker seeds for all of this file.
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("company")]
 
 
 @pytest.fixture(scope="module")
