@@ -34,13 +34,17 @@ PERIODIC: Final = {
 # A worker needs a while to start; what beat sent meanwhile is still worth doing.
 KEPT_FOR: Final = 60.0
 
+_IS_RABBITMQ: Final = settings.CELERY_BROKER_URL.startswith("amqp")
+# Replicated and never lost with one node; a message for later waits in queues of RabbitMQ's own, which needs a topic exchange.
+_ON_RABBITMQ: Final = {"task_default_exchange_type": "topic", "broker_native_delayed_delivery_queue_type": "quorum"}
+_QUORUM: Final = {"x-queue-type": "quorum"}
+
 app = Celery("pastpilot")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"confirm_publish": True}
-    if settings.CELERY_BROKER_URL.startswith("amqp")
-    else {"visibility_timeout": 120},
+    broker_transport_options={"confirm_publish": True} if _IS_RABBITMQ else {"visibility_timeout": 120},
+    **(_ON_RABBITMQ if _IS_RABBITMQ else {}),
     # S10: JSON only, no results. Arguments are row ids: a forged message does nothing, or what was due anyway.
     task_serializer="json",
     result_serializer="json",
@@ -53,7 +57,10 @@ app.conf.update(
     worker_send_task_events=False,
     task_default_queue="default",
     # Each queue by its own key: under the shared default key every message would reach all of them.
-    task_queues=[Queue(name, routing_key=name) for name in ("runs", "resume", "rollup", "notify", "default")],
+    task_queues=[
+        Queue(name, routing_key=name, queue_arguments=_QUORUM if _IS_RABBITMQ else None)
+        for name in ("runs", "resume", "rollup", "notify", "default")
+    ],
     task_routes={
         "runs.start": {"queue": "runs"},
         "runs.project_run": {"queue": "runs"},

@@ -80,13 +80,14 @@ def test_messages_are_json_and_results_are_not_kept():
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("amqp://guest@127.0.0.1//", {"confirm_publish": True}),
-        ("redis://127.0.0.1:6379/0", {"visibility_timeout": 120}),
+        ("amqp://guest@127.0.0.1//", ({"confirm_publish": True}, [{"x-queue-type": "quorum"}] * 5, "topic")),
+        ("redis://127.0.0.1:6379/0", ({"visibility_timeout": 120}, [None] * 5, "direct")),
     ],
 )
 def test_each_broker_gets_what_keeps_its_messages(url, expected):
+    asked = "(conf.broker_transport_options, [each.queue_arguments for each in conf.task_queues], conf.task_default_exchange_type)"
     done = subprocess.run(
-        [sys.executable, "-c", "from config.celery import app; print(app.conf.broker_transport_options)"],
+        [sys.executable, "-c", f"from config.celery import app; conf = app.conf; print({asked})"],
         cwd=ROOT,
         env=os.environ | {"CELERY_BROKER_URL": url},
         capture_output=True,
