@@ -1,15 +1,16 @@
 """What an owner says of an agent that runs elsewhere: who it is, which release runs, and what it may propose."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django import forms
 from django.core.validators import RegexValidator
 
 from apps.accounts.models import User
+from apps.agents.domain.schema import BEFORE
 from apps.agents.forms import RegisterForm
-from apps.agents.models import Reversibility, RiskClass
+from apps.agents.models import ActionType, Reversibility, RiskClass
 from apps.agents.systems import is_connected, systems
 
 _KEY: Final = RegexValidator(r"^[A-Za-z][A-Za-z0-9_.-]{0,59}\Z", "Letters, digits, dots, hyphens and underscores.")
@@ -107,7 +108,25 @@ class ActionTypeForm(forms.Form):
     )
     risk_class = forms.ChoiceField(label="Risk", choices=RiskClass.choices, initial=RiskClass.MEDIUM)
     reversibility = forms.ChoiceField(choices=Reversibility.choices, initial=Reversibility.COMPENSABLE)
+    compensated_by = forms.ChoiceField(
+        label="Undone by", required=False, help_text="Another action type of this agent; define that one first."
+    )
+    compensation_args = forms.CharField(
+        label="Its arguments come from",
+        required=False,
+        max_length=1000,
+        help_text=(
+            "Each from an argument of this action or from a watched field as it stood before, for example: "
+            "order_id=args.order_id, status=before.status."
+        ),
+    )
     allow_respond = forms.BooleanField(label="People may answer in the tool's place", required=False)
+
+    def __init__(self, *args: Any, kinds: Sequence[ActionType], **options: Any) -> None:
+        super().__init__(*args, **options)
+        field = self.fields["compensated_by"]
+        if isinstance(field, forms.ChoiceField):
+            field.choices = [("", "Nothing"), *((kind.key, f"{kind} ({kind.key})") for kind in kinds)]
 
     def clean_args_schema(self) -> dict[str, Any]:
         try:
@@ -133,6 +152,27 @@ class ActionTypeForm(forms.Form):
             except ValueError as error:
                 raise forms.ValidationError(f"“{each[:60]}” does not read as argument=number.") from error
         return weights
+
+    def clean_compensation_args(self) -> dict[str, str]:
+        sources: dict[str, str] = {}
+        for each in _words(self.cleaned_data["compensation_args"]):
+            name, _, source = (part.strip() for part in each.partition("="))
+            if not name or not source:
+                raise forms.ValidationError(f"“{each[:60]}” does not read as argument=args.field or before.field.")
+            if name in sources:
+                raise forms.ValidationError(f"{name} is given twice.")
+            sources[name] = source
+        return sources
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        # Of an agent that runs elsewhere only the watched fields are read before, so no other could be put back.
+        watched = {f"{BEFORE}.{field}" for field in given.get("watch_fields", ())}
+        sources = given.get("compensation_args", {})
+        unread = [each for each in sources.values() if each.startswith(f"{BEFORE}.") and each not in watched]
+        if unread and "watch_fields" not in self.errors:
+            self.add_error("compensation_args", f"Watch what is put back: {', '.join(unread)} is not read before.")
+        return given
 
     def definition(self) -> dict[str, Any]:
         return dict(self.cleaned_data)

@@ -55,7 +55,8 @@ def action_types(request: AuthenticatedRequest, slug: str) -> HttpResponse:
     may_change = queries.may(request.user, "agents.change", agent)
     if request.method == "POST":
         queries.ensure_may(request.user, "agents.change", agent)
-    form = ActionTypeForm(request.POST or None)
+    known = queries.action_types_of(agent)
+    form = ActionTypeForm(request.POST or None, kinds=known)
     if request.method == "POST" and form.is_valid():
         try:
             kind = actions.define_action_type(agent, **form.definition(), actor=request.user)
@@ -64,7 +65,7 @@ def action_types(request: AuthenticatedRequest, slug: str) -> HttpResponse:
         else:
             messages.success(request, f"{agent} may propose {kind.key} from now on. People decide each one.")
             return redirect("agents:action_types", agent.slug)
-    kinds = [(kind, json.dumps(kind.args_schema, indent=2)) for kind in queries.action_types_of(agent)]
+    kinds = [(kind, json.dumps(kind.args_schema, indent=2)) for kind in known]
     context = {"agent": agent, "kinds": kinds, "form": form, "may_change": may_change}
     return _page(request, "agents/action_types.html", context, form)
 

@@ -11,7 +11,7 @@ from apps.agents.examples import examples, some_args
 from apps.agents.models import Agent, AutonomyLevel, KillSwitch
 from apps.approvals.domain.wire import formats
 from tests.factories.accounts import make_member
-from tests.factories.approvals import make_agent, make_connector
+from tests.factories.approvals import make_action_type, make_agent, make_connector
 from tests.factories.outside import REFUND_SCHEMA, make_outside_agent, make_token
 
 KIND = {
@@ -134,6 +134,45 @@ class TestActionTypes:
         assert answer.status_code == 422
         assert words in answer.content.decode()
         assert agent.action_types.count() == 1
+
+    def test_its_owner_says_what_undoes_it_and_reads_it_there(self, as_ada, agent):
+        sources = "order_id=args.order_id, amount=before.total"
+
+        answer = as_ada.post(
+            self.url(agent), {**KIND, "compensated_by": "refund", "compensation_args": sources}, follow=True
+        )
+
+        kind = agent.action_types.get(key="orders.refund")
+        assert kind.compensated_by == "refund"
+        assert kind.compensation_args == {"order_id": "args.order_id", "amount": "before.total"}
+        assert b"amount from before.total, order_id from args.order_id" in answer.content
+
+    @pytest.mark.parametrize(
+        ("by", "sources", "words"),
+        [
+            ("elsewhere", "", "Select a valid choice"),
+            ("", "order_id=args.order_id", "no action type that takes them"),
+            ("refund", "order_id", "does not read as argument=args.field"),
+            ("refund", "amount=args.amount, amount=args.amount", "amount is given twice"),
+            ("refund", "order_id=args.order_id", "/amount: say where the undoing action takes it from"),
+            ("refund", "order_id=args.order_id, amount=args.tip", "/amount: tip is no argument of the action"),
+            ("refund", "order_id=args.order_id, amount=before.paid", "before.paid is not read before"),
+        ],
+    )
+    def test_what_could_not_undo_it_is_explained(self, as_ada, agent, by, sources, words):
+        answer = as_ada.post(self.url(agent), {**KIND, "compensated_by": by, "compensation_args": sources})
+
+        assert answer.status_code == 422
+        assert words in answer.content.decode()
+        assert agent.action_types.count() == 1
+
+    def test_what_another_agent_may_do_undoes_nothing_here(self, as_ada, agent, team, ada):
+        make_action_type(make_agent(team, ada))
+
+        answer = as_ada.post(self.url(agent), {**KIND, "compensated_by": "tickets.route"})
+
+        assert answer.status_code == 422
+        assert b"Select a valid choice" in answer.content
 
     def test_another_owner_of_the_team_is_told_whose_it_is(self, client, agent, team):
         client.force_login(make_member(team, Role.AGENT_OWNER, name="Otto"))
