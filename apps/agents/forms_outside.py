@@ -55,7 +55,7 @@ class OutsideForm(RegisterForm):
     connector_key = forms.SlugField(  # type: ignore[assignment]  # text in the place of a choice
         label="System of record",
         max_length=50,
-        help_text="Short name of the system it works in. A connected one of your teams is read here too; others are not.",
+        help_text="Short name of the system it works in. A connected one of the same team is read here too; others are not.",
     )
 
     def __init__(self, *args: Any, user: User, **options: Any) -> None:

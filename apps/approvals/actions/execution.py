@@ -21,7 +21,7 @@ from apps.approvals.domain.digest import moved_fields
 from apps.approvals.errors import NotConsumable
 from apps.approvals.models import Decision, Proposal
 from apps.approvals.queries.reviewers import is_still_lawful
-from apps.approvals.queries.rules import connector_id, facts_of, policy_in_force
+from apps.approvals.queries.rules import connector_id, facts_of, is_read_here, policy_in_force
 from apps.approvals.redacting import redacted
 from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
@@ -338,8 +338,8 @@ def _start(row: Proposal, worker: str, now: datetime) -> ActionExecution:
 
 
 def _system(row: Proposal) -> str | None:
-    """Return the key of the system that is written to, or None if it is not connected here."""
-    is_elsewhere = outside.is_outside(row.thread_id) and connector_id(row.target) is None
+    """Return the key of the system that is written to, or None if its agent's team connected none."""
+    is_elsewhere = outside.is_outside(row.thread_id) and not is_read_here(row.target, team_id=row.team_id)
     return None if is_elsewhere else row.target.partition(":")[0]
 
 

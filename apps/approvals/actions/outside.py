@@ -20,7 +20,7 @@ from apps.approvals.domain.wire import formats
 from apps.approvals.domain.wire.asked import Asked, AskedAction, BadFormat, to_json
 from apps.approvals.models import OutsideRequest, Proposal
 from apps.approvals.queries.outside import proposals_of, request_of
-from apps.approvals.queries.rules import connector_id
+from apps.approvals.queries.rules import is_read_here
 from apps.audit import actions as audit
 from apps.audit.domain.canonical import CanonicalError
 from apps.audit.domain.hashing import digest_of
@@ -326,7 +326,7 @@ def _state_now(row: Proposal, told: Mapping[str, Any] | None) -> Mapping[str, An
     """R9: read the watched fields again, where we can; else believe what the agent says it just read."""
     if not row.action_type.watch_fields or row.state != states.QUEUED:
         return {}
-    if connector_id(row.target) is None:
+    if not is_read_here(row.target, team_id=row.team_id):
         return told
     try:
         return client.read(row.target).fields

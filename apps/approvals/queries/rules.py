@@ -55,6 +55,18 @@ def connector_id(target: str) -> int | None:
         return None
 
 
+def is_read_here(target: str, *, team_id: int) -> bool:
+    """Say whether a target of an agent that runs elsewhere lies in a connected system of its own team. 1 query.
+
+    It names its system by itself, perhaps before there was one: another team that connects one under the same name
+    later must not find its credential borrowed.
+    """
+    try:
+        return connectors.connector(target.partition(":")[0]).team_id == team_id
+    except UnknownSystem:
+        return False
+
+
 class ClockTimestamp(Func):
     """The database's clock at this row, not at the start of the transaction."""
 

@@ -11,7 +11,7 @@ from apps.approvals.domain import outside, wording
 from apps.approvals.domain.digest import MovedField, moved_fields
 from apps.approvals.models import OPEN, Proposal
 from apps.approvals.queries import cards
-from apps.approvals.queries.rules import connector_id
+from apps.approvals.queries.rules import is_read_here
 from apps.approvals.redacting import redacted
 from apps.audit.domain.canonical import CanonicalError, canonical
 from apps.connectors import client
@@ -23,7 +23,7 @@ READ_WITHIN_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class NothingWatched:
-    """The kind of action watches no field, or its system is only known to the agent, who reads it before it acts."""
+    """The kind of action watches no field, or its system is no connected one of its team: the agent reads it before it acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def target_now(row: Proposal) -> TargetNow:
         return NothingWatched()
     if row.kind != Proposal.Kind.LIVE:
         return Found(row.body.state_proposed, watched)
-    if outside.is_outside(row.thread_id) and connector_id(row.target) is None:
+    if outside.is_outside(row.thread_id) and not is_read_here(row.target, team_id=row.team_id):
         return NothingWatched()
     try:
         fields = client.read(row.target, timeout=READ_WITHIN_S).fields
