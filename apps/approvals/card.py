@@ -18,6 +18,7 @@ from apps.approvals.domain.drills import Revealed
 from apps.approvals.domain.edit import UNSTATED_MATERIALITY
 from apps.approvals.domain.hidden import has_hidden, reveal
 from apps.approvals.domain.vigilance import Attention
+from apps.approvals.domain.wire.asked import APPROVE
 from apps.approvals.models import Decision, Proposal
 from apps.approvals.queries.last_words import NOBODY
 from apps.approvals.redacting import redacted
@@ -167,7 +168,8 @@ class Card:
     assigned_to: str
     why_not: str
     may_undo: bool
-    may_respond: bool
+    offered: tuple[str, ...]
+    why_no_approval: str
     on_duty: tuple[str, ...]
     who_answers: str
     run_id: int | None
@@ -193,6 +195,11 @@ class Card:
         """To approve it asks for words, so that no single key does."""
         return self.needs_confirm or self.needs_reason
 
+    @property
+    def is_approved_in_words(self) -> bool:
+        """This person may approve it, in a dialog that asks for words."""
+        return self.needs_typing and "approve" in self.offered and not self.approved_by_me
+
 
 def assemble(
     row: Proposal,
@@ -210,6 +217,7 @@ def assemble(
     revealed: Revealed | None = None,
     supersedes: Superseded | None = None,
     repeats: int = 0,
+    offered: tuple[str, ...],
     now: datetime,
 ) -> Card:
     """Put the card of one proposal together for one reader. No query."""
@@ -281,7 +289,8 @@ def assemble(
         assigned_to=str(row.assigned_to or ""),
         why_not=why_not,
         may_undo=is_undoable and _may_undo(row, reader, live),
-        may_respond=kind.allow_respond,
+        offered=offered,
+        why_no_approval="" if APPROVE in offered else wording.NO_APPROVAL,
         on_duty=tuple(str(each) for each in on_duty),
         who_answers=_who_answers(on_duty, stand_ins) if row.is_open else "",
         run_id=row.run_id_value,

@@ -14,6 +14,9 @@ GLANCE: Final = 60
 # R5: why a card is escalated the moment it comes in.
 ASKED_ENOUGH: Final = "It came back three times already."
 
+# §5.4: why a card has no approve; a format that carries no consent can still carry a refusal.
+NO_APPROVAL: Final = "It cannot be approved here: the request that its agent sent takes no approval."
+
 
 def nobody_answered(window_s: int, policy: str) -> str:
     """R7: what the agent hears when nobody decided; silence is not a refusal."""

@@ -12,6 +12,7 @@ from apps.approvals.domain.vigilance import Attention
 from apps.approvals.models import Decision, Proposal, ResumeOutbox, SecondLook, Snooze
 from apps.approvals.queries import drills, reviewers, vigilance
 from apps.approvals.queries.last_words import FIELD_OF_VERDICT, by, final_decisions, verdict_words
+from apps.approvals.queries.outside import choices_of, message_of
 from apps.approvals.queries.repeats import repeats_before
 from apps.approvals.queries.visible import for_eyes_of
 from apps.audit.clock import clock
@@ -24,7 +25,7 @@ PAST_DECISIONS: Final = 200
 def card(user: User, proposal_id: int, *, at: datetime | None = None) -> Card:
     """Return everything that the card of a proposal shows. Raises 404 for outsiders, 403 for members without the right.
 
-    7 queries besides the person's rights and who answers.
+    7 queries besides the person's rights and who answers; 1 more for an open card of an agent that runs elsewhere.
     """
     rows = Proposal.objects.select_related(
         "action_type", "agent_version__agent", "policy", "body", "claimed_by", "assigned_to", "team__lead"
@@ -48,6 +49,7 @@ def card(user: User, proposal_id: int, *, at: datetime | None = None) -> Card:
         revealed=drills.revealed_to(user, row),
         supersedes=_superseded(row),
         repeats=repeats_before(row),
+        offered=choices_of(row, message_of(row)) if row.is_open else (),
         now=now,
     )
 

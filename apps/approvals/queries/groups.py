@@ -1,6 +1,6 @@
 """Cards that may be decided together: one kind of action, one risk, one version of its policy (R3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,10 +13,12 @@ from apps.approvals.domain import bulk
 from apps.approvals.domain.bulk import GroupKey, Shown
 from apps.approvals.domain.hidden import reveal
 from apps.approvals.domain.search import Search
+from apps.approvals.domain.wire.asked import APPROVE
 from apps.approvals.models import Decision, Proposal
 from apps.approvals.models.proposals import ProposalQuerySet
 from apps.approvals.queries import reviewers
 from apps.approvals.queries.opened import opened_by
+from apps.approvals.queries.outside import choices_of, messages_of
 from apps.approvals.queries.rows import InboxRow, in_order, rows_of
 from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
@@ -40,12 +42,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """One card of a group. `must_open`: it is among those to look at if all are decided; `same_as` names its original."""
+    """One card of a group. `must_open`: it is among those to look at if all are decided; `same_as` names its original.
+
+    `may_approve` is false where the request that it came in takes no approval.
+    """
 
     card: InboxRow
     is_opened: bool
     must_open: bool
     same_as: str
+    may_approve: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,16 @@ class GroupPage:
     rows: tuple[GroupRow, ...]
     shown: tuple[Shown, ...]
     token: str
+
+    @property
+    def not_approvable(self) -> int:
+        """How many of those that are shown cannot be approved."""
+        return sum(not row.may_approve for row in self.rows)
+
+    @property
+    def may_approve(self) -> bool:
+        """Say whether approve is on offer for any of them."""
+        return self.not_approvable < len(self.rows)
 
     @property
     def to_open(self) -> int:
@@ -77,7 +93,7 @@ def groups(user: User, *, at: datetime | None = None) -> list[Group]:
 def group_page(user: User, key: GroupKey, *, at: datetime | None = None) -> GroupPage | None:
     """Return one group with up to 50 of its cards, in the order of R19, or None if nothing of it waits for the person.
 
-    7 queries besides the person's rights and the clock, any length.
+    7 queries besides the person's rights and the clock, any length; 1 more for cards of agents that run elsewhere.
     """
     now = at or clock()
     desk = reviewers.desk(user, at=now)
@@ -91,10 +107,21 @@ def group_page(user: User, key: GroupKey, *, at: datetime | None = None) -> Grou
     ids = [each.id for each in cards]
     opened = opened_by(user, ids)
     wanted = bulk.sample(ids, shown=seen, key=shown.sample_key(user.pk))
-    same = _same(cards)
+    proposals = {row.pk: row for row in _proposals(ids)}
+    asked = messages_of(list(proposals.values()))
+    same = _same(cards, proposals)
     return GroupPage(
         group=summary,
-        rows=tuple(GroupRow(each, each.id in opened, each.id in wanted, same.get(each.id, "")) for each in cards),
+        rows=tuple(
+            GroupRow(
+                each,
+                each.id in opened,
+                each.id in wanted,
+                same.get(each.id, ""),
+                each.id not in proposals or APPROVE in choices_of(proposals[each.id], asked.get(each.id)),
+            )
+            for each in cards
+        ),
         shown=seen,
         token=shown.sign(seen, user_id=user.pk),
     )
@@ -140,9 +167,13 @@ def _groups(found: ProposalQuerySet) -> list[Group]:
     ]
 
 
-def _same(cards: list[InboxRow]) -> dict[int, str]:
-    """Name for each card the earlier one of the same agent with the same digest. 1 query."""
-    agents = dict(Proposal.objects.filter(pk__in=[each.id for each in cards]).values_list("pk", "agent_version__agent"))
+def _proposals(ids: list[int]) -> list[Proposal]:
+    return list(Proposal.objects.filter(pk__in=ids).select_related("agent_version", "action_type"))
+
+
+def _same(cards: list[InboxRow], proposals: Mapping[int, Proposal]) -> dict[int, str]:
+    """Name for each card the earlier one of the same agent with the same digest. No query."""
+    agents = {pk: row.agent_version.agent_id for pk, row in proposals.items()}
     titles = {each.id: each.title for each in cards}
     found = bulk.duplicates([(each.id, agents[each.id], each.digest) for each in cards if each.id in agents])
     return {pk: titles[original] for pk, original in found.items()}

@@ -10,7 +10,7 @@ from django.db.models import Prefetch
 from apps.accounts.models import ApiToken
 from apps.approvals.domain import outside, states, wording
 from apps.approvals.domain.wire import formats
-from apps.approvals.domain.wire.asked import APPROVE, ASK, EDIT, REJECT, RESPOND, Asked, Outcome, from_json
+from apps.approvals.domain.wire.asked import APPROVE, ASK, EDIT, REJECT, RESPOND, SAYABLE, Asked, Outcome, from_json
 from apps.approvals.errors import NoSuchRequest
 from apps.approvals.models import Decision, OutsideRequest, Proposal
 
@@ -118,18 +118,37 @@ def asked_of(request: OutsideRequest, rows: Sequence[Proposal]) -> Asked:
 
 def message_of(row: Proposal) -> Asked | None:
     """Return the message that a proposal belongs to, or None if it came from no outside request. 1 query for those."""
-    if not outside.is_outside(row.thread_id):
-        return None
-    request = OutsideRequest.objects.filter(source=row.source, external_id=row.external_id).first()
-    if request is None:
-        return None
+    return messages_of([row]).get(row.pk)
+
+
+def messages_of(rows: Sequence[Proposal]) -> dict[int, Asked]:
+    """Return the message of each proposal that came from an outside request, by its id. 1 query if there are any."""
+    asking = [row for row in rows if outside.is_outside(row.thread_id)]
+    if not asking:
+        return {}
+    found = OutsideRequest.objects.filter(
+        source__in={row.source for row in asking}, external_id__in={row.external_id for row in asking}
+    )
+    requests = {(each.source, each.external_id): each for each in found}
+    return {
+        row.pk: _message(request, row)
+        for row in asking
+        if (request := requests.get((row.source, row.external_id))) is not None
+    }
+
+
+def _message(request: OutsideRequest, row: Proposal) -> Asked:
     kept = request.asked
     return from_json(request.format, kept, [row.args_original] * len(kept["actions"]))
 
 
-def choices_of(row: Proposal, asked: Asked) -> tuple[str, ...]:
-    """Return the verdicts on offer: what its agent can take and its action type allows. A refusal always is."""
-    kind, allowed = row.action_type, asked.actions[row.position].allowed
+def choices_of(row: Proposal, asked: Asked | None) -> tuple[str, ...]:
+    """Return the verdicts on offer: what its agent can take and its action type allows. A refusal always is.
+
+    `asked` is the message that it came in, or None for a proposal of our own runs, which take every verdict.
+    """
+    kind = row.action_type
+    allowed = SAYABLE if asked is None else asked.actions[row.position].allowed
     offered = {REJECT, ASK}
     if APPROVE in allowed:
         offered.add(APPROVE)
