@@ -14,7 +14,8 @@ from apps.approvals.actions.verdicts import Decided, decide_proposal
 from apps.approvals.actions.viewing import record_view
 from apps.approvals.card import Card
 from apps.approvals.domain.bulk import GroupKey, Shown
-from apps.approvals.queries import cards, inbox
+from apps.approvals.domain.drills import Revealed
+from apps.approvals.queries import cards, drills, inbox
 from apps.approvals.queries import groups as group_queries
 from apps.approvals.queries.groups import Group, GroupRow
 from apps.audit.clock import clock
@@ -95,20 +96,22 @@ def proposal(request: HttpRequest, proposal_id: int) -> Card:
 )
 def decide(request: HttpRequest, proposal_id: int, verdict: DecideIn) -> dict[str, object]:
     """Decide exactly the card that you read. The same verdict again answers 200 with `replayed`; another one 409."""
-    return _told(
-        decide_proposal(
-            proposal_id,
-            verdict=verdict.verdict,
-            version=verdict.version,
-            digest=verdict.digest,
-            args=verdict.args,
-            reason=verdict.reason,
-            confirm=verdict.confirm,
-            signed_in_at=signed_in_at(request),
-            actor=person_of(request),
-            channel="api",
-        )
+    person = person_of(request)
+    decided = decide_proposal(
+        proposal_id,
+        verdict=verdict.verdict,
+        version=verdict.version,
+        digest=verdict.digest,
+        args=verdict.args,
+        reason=verdict.reason,
+        confirm=verdict.confirm,
+        signed_in_at=signed_in_at(request),
+        actor=person,
+        channel="api",
     )
+    # Whoever sends a verdict again, because the answer was lost, has not heard it yet.
+    again = drills.revealed_to(person, decided.proposal) if decided.replayed else None
+    return _told(decided, reveal=decided.revealed or again)
 
 
 def _group(group: Group) -> dict[str, object]:
@@ -127,7 +130,7 @@ def _result(outcome: Outcome) -> dict[str, object]:
     return {"id": outcome.id, "outcome": outcome.outcome, **told}
 
 
-def _told(decided: Decided) -> dict[str, object]:
+def _told(decided: Decided, *, reveal: Revealed | None) -> dict[str, object]:
     row = decided.proposal
     return {
         "id": row.pk,
@@ -136,4 +139,5 @@ def _told(decided: Decided) -> dict[str, object]:
         "digest": row.digest,
         "execute_after": row.execute_after,
         "replayed": decided.replayed,
+        "reveal": reveal,
     }

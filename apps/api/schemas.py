@@ -55,6 +55,14 @@ class DecideIn(Schema):
     confirm: str | None = Field(None, description="The target or an amount, as typed; refused if it names neither.")
 
 
+class RevealOut(Schema):
+    """What a card really was, once it is decided: a drill."""
+
+    status: str = Field(description="ok or bad: whether the planted fault was caught")
+    title: str
+    text: str
+
+
 class DecideOut(Schema):
     id: int
     state: str
@@ -62,6 +70,7 @@ class DecideOut(Schema):
     digest: str
     execute_after: datetime | None
     replayed: bool
+    reveal: RevealOut | None = Field(description="What the card really was, if it was planted; else null.")
 
 
 class BulkItemIn(Schema):

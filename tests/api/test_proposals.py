@@ -1,23 +1,25 @@
 """The JSON door to the inbox: the same verdicts, the same refusals, with a person's session."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import Role
+from apps.approvals.actions.drills import plant_drill
 from apps.approvals.models import Decision, Proposal
+from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from tests.factories.approvals import ROUTE_ARGS, decide, make_proposal
+from tests.factories.attention import make_case, make_refund_agent
 
-DECIDE_KEYS = {"id", "state", "version", "digest", "execute_after", "replayed"}
+DECIDE_KEYS = {"id", "state", "version", "digest", "execute_after", "replayed", "reveal"}
 
 
 @pytest.fixture
 def card(team, ada):
-    from apps.audit.clock import clock
-
     return make_proposal(team, ada, at=clock(), policy={"undo_s": 15})
 
 
@@ -45,6 +47,22 @@ def test_an_approval_answers_as_documented(as_ben, card):
     assert (told["id"], told["state"], told["version"], told["replayed"]) == (card.pk, "queued", 2, False)
     assert told["digest"] == row.digest
     assert told["execute_after"].startswith(f"{row.execute_after:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_a_drill_is_revealed_with_the_answer_and_again_to_whoever_lost_it(as_ben, team, ada, ben):
+    agent = make_refund_agent(team, ada)
+    make_case(agent, ben, at=clock() - timedelta(hours=1))
+    drill = plant_drill(agent, mutation="amount", seed=1, actor="timer").proposal
+
+    first, again = (post(as_ben, drill, verdict_on(drill, "reject", reason="Ten times too much")) for _ in range(2))
+
+    assert first.json()["reveal"]["title"] == "This was a drill, and you caught it."
+    assert first.json()["reveal"]["status"] == "ok"
+    assert (again.json()["replayed"], again.json()["reveal"]) == (True, first.json()["reveal"])
+
+
+def test_what_was_no_drill_reveals_nothing(as_ben, card):
+    assert post(as_ben, card, verdict_on(card)).json()["reveal"] is None
 
 
 def test_the_channel_is_kept(as_ben, card):
