@@ -144,14 +144,33 @@ class TestEvidence:
     def test_it_is_closed_at_first_and_tells_the_server_when_it_is_opened(self, as_ben, proposals):
         page = as_ben.get(f"/inbox/{proposals[0].pk}/").content.decode()
 
-        assert f'<details  hx-post="/inbox/{proposals[0].pk}/evidence/" hx-trigger="toggle once"' in page
+        pk = proposals[0].pk
+        assert (
+            f'<details class="noted" id="evidence-{pk}"  hx-post="/inbox/{pk}/evidence/" hx-trigger="toggle once"'
+            in page
+        )
+
+    def test_without_scripts_a_button_notes_it_and_shows_it(self, as_ben, ben, proposals):
+        pk = proposals[0].pk
+        door = f'<noscript><form method="post" action="/inbox/{pk}/evidence/">'
+        closed = as_ben.get(f"/inbox/{pk}/").content.decode()
+
+        answer = as_ben.post(f"/inbox/{pk}/evidence/")
+        shown = as_ben.get(f"/inbox/{pk}/", {"evidence": "open"}).content.decode()
+
+        assert (answer.status_code, answer.headers["Location"]) == (302, f"/inbox/{pk}/?evidence=open#evidence-{pk}")
+        assert (door in closed, door in shown) == (True, False)
+        assert f'<details class="noted" id="evidence-{pk}" open' in shown
+        (view,) = views(proposals[0], ben)
+        assert view.evidence_opened_at is not None
 
     def test_where_vigilance_opens_it_it_counts_as_opened(self, as_ben, ben, proposals):
         make_vigilance(ben, "expanded", at=clock())
 
         page = as_ben.get(f"/inbox/{proposals[0].pk}/").content.decode()
 
-        assert f'<details open hx-post="/inbox/{proposals[0].pk}/evidence/"' in page
+        pk = proposals[0].pk
+        assert f'<details class="noted" id="evidence-{pk}" open hx-post="/inbox/{pk}/evidence/"' in page
         (view,) = views(proposals[0], ben)
         assert view.evidence_opened_at == view.opened_at
 

@@ -76,6 +76,8 @@ def evidence(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     """Note that the person opened the evidence of the card before them."""
     cards.ensure_in_sight(request.user, pk)
     viewing.open_evidence(pk, actor=request.user)
+    if not request.htmx:
+        return redirect(f"{reverse('approvals:card', args=[pk])}?evidence=open#evidence-{pk}")
     return HttpResponse(status=HTTPStatus.NO_CONTENT)
 
 
