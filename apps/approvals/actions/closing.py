@@ -10,7 +10,7 @@ from apps.accounts.models import User
 from apps.approvals import errors
 from apps.approvals.actions import moves, outbox, tiers
 from apps.approvals.actions.moves import Step
-from apps.approvals.domain import answer, states, window, wording
+from apps.approvals.domain import answer, outside, states, window, wording
 from apps.approvals.domain.digest import MovedField
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal
 from apps.audit.clock import clock
@@ -151,7 +151,13 @@ def _lapse_one(proposal_id: int, *, at: datetime | None) -> bool:
 
 def _may_extend(row: Proposal) -> bool:
     wants = row.policy is not None and row.policy.on_expiry == ApprovalPolicy.OnExpiry.EXTEND_ONCE
-    return wants and row.extended_at is None
+    return wants and row.extended_at is None and not _is_shortened(row)
+
+
+def _is_shortened(row: Proposal) -> bool:
+    """Say whether the agent waits for less than the policy's window; then more time would be time for nobody."""
+    full = window.deadline(row.created_at, window_s=_window_s(row))
+    return row.deadline is not None and row.deadline < full and outside.is_outside(row.thread_id)
 
 
 def _extend(row: Proposal, now: datetime) -> bool:
@@ -170,7 +176,10 @@ def _extend(row: Proposal, now: datetime) -> bool:
 
 def _expire(row: Proposal, now: datetime) -> None:
     step = Step("T10", "timer")
-    told = wording.nobody_answered(_window_s(row) * (2 if row.extended_at else 1), str(row.policy))
+    waited_s = _window_s(row) * (2 if row.extended_at else 1)
+    if _is_shortened(row) and row.deadline is not None:
+        waited_s = round((row.deadline - row.created_at).total_seconds())
+    told = wording.nobody_answered(waited_s, str(row.policy))
     moves.move(row, step, closed_at=now)
     _close(row, Decision.Verdict.EXPIRE, actor="timer", reason=told, now=now, final=True)
     outbox.replace(row, answer.refuse(told), at=now)

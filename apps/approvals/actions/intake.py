@@ -51,7 +51,10 @@ MAX_AGENT_TEXT: Final = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRequest:
-    """One action an agent wants to take, as intake hands it in. `confidence` None means not stated."""
+    """One action an agent wants to take, as intake hands it in. `confidence` None means not stated.
+
+    `answer_by` is until when its agent waits, where it says so: it may shorten the deadline.
+    """
 
     agent_version: AgentVersion
     action_type: ActionType
@@ -73,6 +76,7 @@ class ProposalRequest:
     agent_text: str = ""
     confidence: float | Decimal | None = None
     sla_due: datetime | None = None
+    answer_by: datetime | None = None
     position: int = 0
     tool_name: str = ""
     trace_ref: str = ""
@@ -261,7 +265,7 @@ def _new(request: ProposalRequest, rules: ApprovalPolicy, digest: str, verdict: 
     kind, version = request.action_type, request.agent_version
     state = moves.follow("", *verdict.steps)
     run = window.execution(now, undo_s=rules.undo_s) if state == states.QUEUED else None
-    due = window.deadline(now, window_s=rules.window_s)
+    due = window.deadline(now, window_s=rules.window_s, answer_by=request.answer_by)
     return Proposal(
         kind=verdict.kind,
         executable=verdict.kind == Proposal.Kind.LIVE,

@@ -22,6 +22,7 @@ from apps.approvals.models import OutsideRequest, Proposal
 from apps.approvals.queries.outside import proposals_of, request_of
 from apps.approvals.queries.rules import is_read_here
 from apps.audit import actions as audit
+from apps.audit.clock import clock
 from apps.audit.domain.canonical import CanonicalError
 from apps.audit.domain.hashing import digest_of
 from apps.connectors import client
@@ -64,7 +65,7 @@ def ask(
 
     The same `external_id` in the same `thread` with the same content returns the first request; other content: Conflict.
     Raises BadFormat for a message that is not in its format, for an action that this agent does not have and for a
-    target outside its system; BadArgs if no digest can be made; TooMany if the agent floods.
+    target outside its system, or that expired; BadArgs if no digest can be made; TooMany if the agent floods.
     """
     asked = _read(form, payload)
     agent = _agent_of(token)
@@ -184,6 +185,7 @@ def _ask(
     version = origin.agent.versions.filter(is_current=True).first()
     if version is None:
         raise errors.Conflict("This agent has no version yet, so nobody knows what would run.", code="no_version")
+    _ensure_awaited(asked, at or clock())
     version.agent = origin.agent
     request = OutsideRequest.objects.create(
         agent=origin.agent,
@@ -205,6 +207,18 @@ def _ask(
         payload={"token": origin.token.key_id, "format": asked.format, "proposals": [row.pk for row in rows]},
     )
     return request
+
+
+def _ensure_awaited(asked: Asked, now: datetime) -> None:
+    """Refuse what its agent does not wait for any more: an answer would reach nobody."""
+    for action in asked.actions:
+        if action.answer_by is not None and action.answer_by <= now:
+            raise errors.BadFormat(
+                f"{action.name[:60]} expired at {action.answer_by:%Y-%m-%d %H:%M:%S %Z}, so nobody waits for an answer."
+                " Nothing was taken in. Ask again with a later expiresAt, or without one.",
+                code="expired",
+                pointer="/payload",
+            )
 
 
 def _kind(request: OutsideRequest, version: AgentVersion, action: AskedAction, facts: CardFacts) -> ActionType:
@@ -253,6 +267,7 @@ def _proposal(
         agent_text=facts.agent_text or action.description,
         confidence=facts.confidence,
         sla_due=facts.sla_due,
+        answer_by=action.answer_by,
         trace_ref=facts.trace_ref,
     )
 

@@ -8,6 +8,8 @@ from typing import Final
 CLAIM_FOR: Final = timedelta(minutes=5)
 # An approval that could not run for this long describes a world that has moved on.
 VALID_FOR: Final = timedelta(minutes=15)
+# R7: nobody decides in less, whatever an agent says of its own patience.
+SHORTEST: Final = timedelta(seconds=60)
 # Whoever undoes an approval needs this much time to decide again.
 AFTER_UNDO: Final = timedelta(minutes=5)
 # People who have to answer get 4 hours unless a policy says otherwise.
@@ -24,8 +26,10 @@ class Execution:
     valid_until: datetime
 
 
-def deadline(created_at: datetime, *, window_s: int) -> datetime:
-    return created_at + timedelta(seconds=window_s)
+def deadline(created_at: datetime, *, window_s: int, answer_by: datetime | None = None) -> datetime:
+    """Return until when people may decide. An agent that waits until `answer_by` shortens it, never below 60 s."""
+    full = created_at + timedelta(seconds=window_s)
+    return full if answer_by is None else min(full, max(answer_by, created_at + SHORTEST))
 
 
 def is_over(deadline_at: datetime | None, now: datetime) -> bool:

@@ -26,6 +26,7 @@ from apps.approvals.domain.wire.asked import (
     an_object,
     ensure_answered,
     fits,
+    maybe_moment,
     maybe_text,
     said,
     unique,
@@ -97,7 +98,9 @@ def _action(
     )
     if REJECT not in allowed:
         raise BadFormat("Nobody could say no to this: its response schema takes no refusal.", *place, "responseSchema")
-    return AskedAction(at, name, args, maybe_text(interrupt.get("message"), *place, "message"), allowed, shape)
+    description = maybe_text(interrupt.get("message"), *place, "message")
+    answer_by = maybe_moment(interrupt.get("expiresAt"), *place, "expiresAt")
+    return AskedAction(at, name, args, description, allowed, shape, answer_by)
 
 
 def _candidates(shape: Mapping[str, Any], name: str, outcome: Outcome) -> list[Any]:

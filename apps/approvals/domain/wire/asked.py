@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -38,7 +39,10 @@ class BadAnswer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AskedAction:
-    """One action of a message. `allowed`: the verdicts that its agent can take; `shape`: what its answer must repeat or fit."""
+    """One action of a message. `allowed`: the verdicts that its agent can take; `shape`: what its answer must repeat or fit.
+
+    `answer_by`: until when its agent waits, where the message says so.
+    """
 
     position: int
     name: str
@@ -46,6 +50,7 @@ class AskedAction:
     description: str = ""
     allowed: frozenset[str] = SAYABLE
     shape: Mapping[str, Any] = field(default_factory=dict)
+    answer_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,21 @@ def a_text(value: Any, *path: str | int) -> str:
 
 def maybe_text(value: Any, *path: str | int) -> str:
     return "" if value is None else a_text(value, *path) if value != "" else ""
+
+
+def maybe_moment(value: Any, *path: str | int) -> datetime | None:
+    """Return a time with its offset (RFC 3339), or None where none is given."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(a_text(value, *path))
+    except ValueError as error:
+        if isinstance(error, BadFormat):
+            raise
+        raise BadFormat("This must be a time like 2026-03-02T10:00:00Z.", *path) from error
+    if moment.tzinfo is None:
+        raise BadFormat("A time needs its offset, like 2026-03-02T10:00:00Z.", *path)
+    return moment
 
 
 def a_schema(value: Any, *path: str | int) -> Mapping[str, Any]:
