@@ -11,7 +11,7 @@ from apps.approvals.actions import claims, closing, undoing
 from apps.approvals.actions.verdicts import decide_proposal
 from apps.approvals.models import Decision, Proposal, ResumeOutbox
 from tests.factories.accounts import make_member
-from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_proposal
+from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_agent, make_proposal
 
 EDITED = {**ROUTE_ARGS, "queue": "network"}
 HIGH = {"kind": {"risk_class": "high"}}
@@ -507,6 +507,21 @@ class TestClaims:
         assert claims.release_stale_claims(at=TEN + timedelta(minutes=5)) == 1
         assert (fresh(card).state, fresh(card).version) == ("pending", 3)
         assert [event["action"] for event in audit_events(card)][-1] == "proposal.released"
+
+    def test_the_sweep_tells_the_open_pages_of_each_team_once(
+        self, team, other_team, ada, ben, django_capture_on_commit_callbacks
+    ):
+        agent = make_agent(team, ada)
+        for number in range(2):
+            row = make_proposal(team, ada, agent=agent, target=f"desk:tickets/T-{number}")
+            claims.claim(row.pk, actor=ben, at=TEN)
+        kim, olaf = make_member(other_team, "reviewer"), make_member(other_team, "agent_owner")
+        claims.claim(make_proposal(other_team, olaf).pk, actor=kim, at=TEN)
+
+        with django_capture_on_commit_callbacks() as hinted:
+            claims.release_stale_claims(at=TEN + timedelta(minutes=5))
+
+        assert sorted(each.args for each in hinted) == sorted([(team.pk,), (other_team.pk,)])
 
     def test_a_claim_at_the_deadline_finds_it_expired(self, card, ben):
         with pytest.raises(errors.Expired):

@@ -6,7 +6,7 @@ from django.db.models import F
 
 from apps.accounts.models import User
 from apps.approvals import errors
-from apps.approvals.actions import closing, moves
+from apps.approvals.actions import closing, hints, moves
 from apps.approvals.actions.moves import Step
 from apps.approvals.actions.verdicts import ensure_free_for, ensure_may_decide
 from apps.approvals.domain import states, window
@@ -69,6 +69,8 @@ def release_stale_claims(at: datetime | None = None) -> int:
         state=states.PENDING, version=F("version") + 1, claimed_by=None, claim_until=None
     )
     audit.record_many(moves.event(row, "proposal.released", step, actor="timer") for row in rows)
+    for team_id in sorted({row.team_id for row in rows}):
+        hints.changed(team_id)
     return len(rows)
 
 
