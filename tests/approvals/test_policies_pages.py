@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
+from django.db import connection
 
 from apps.accounts.models import Role
 from apps.approvals.actions.policies import publish_policy
@@ -11,6 +13,7 @@ from apps.approvals.models import ApprovalPolicy, Proposal
 from apps.approvals.queries import dry_runs
 from apps.approvals.queries import policies as queries
 from apps.audit.clock import clock
+from apps.audit.direct import conninfo
 from tests.factories.accounts import make_member
 from tests.factories.approvals import decide, make_action_type, make_agent, make_policy, make_proposal, make_version
 from tests.factories.policies import rule
@@ -531,6 +534,19 @@ class TestDryRun:
         decide(edited, ben, "edit", at=None, args={"amount": 30.0})
         return approved, rejected, edited
 
+    @pytest.fixture
+    def locked(self, monkeypatch):
+        """Let somebody else hold the table that the count reads, so that its query waits."""
+        monkeypatch.setattr(dry_runs, "QUERY_WITHIN_MS", 200)
+        # Any other query that met the lock would fail, not hang.
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '3s'")
+        with psycopg.connect(conninfo(connection.settings_dict, application_name="test")) as other:
+            other.execute("SET LOCAL lock_timeout = '3s'")
+            other.execute("LOCK TABLE approvals_decision IN ACCESS EXCLUSIVE MODE")
+            yield
+            other.rollback()
+
     def run(self, reader, kind, conditions, in_force=None):
         page = queries.policy_page(reader, ApprovalPolicy.objects.first().key)
         stored = page.in_force.terms
@@ -592,6 +608,26 @@ class TestDryRun:
         run = self.run(ben, kind, {})
 
         assert (run.cases, run.is_cut) == (0, True)
+
+    def test_a_query_that_takes_too_long_is_stopped_and_the_limit_ends_with_it(self, kind, policy, ben, locked):
+        with pytest.raises(dry_runs.TooSlow):
+            self.run(ben, kind, {})
+
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("0",)
+
+    def test_whoever_waits_for_the_count_is_told_that_it_was_stopped(self, browse, policy, dev, locked):
+        page = browse(dev, "?tried=1")
+
+        assert (page.status_code, "so it was stopped. Nothing changed." in page.content.decode()) == (200, True)
+
+    def test_whoever_tries_a_draft_keeps_it_and_is_told_that_it_was_stopped(self, browse, policy, ada, locked):
+        page = browse(ada, "edit/", draft(do="try", auto_from_confidence="0.9"))
+
+        said = page.content.decode()
+        assert (page.status_code, "so it was stopped. Nothing changed." in said) == (409, True)
+        assert 'value="0.9"' in said
 
     def test_the_draft_is_tried_from_its_form_and_not_stored(self, browse, history, ada):
         response = browse(ada, "edit/", draft(do="try", auto_from_confidence="0.9"))

@@ -2,12 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import OperationalError, connection, transaction
 from django.db.models import BooleanField, Case, F, OuterRef, QuerySet, Subquery, Value, When
+from psycopg.errors import QueryCanceled
 
 from apps.accounts.models import User
 from apps.agents.models import ActionType
@@ -21,9 +23,12 @@ LOOKS_BACK: Final = timedelta(days=30)
 # So many of the newest cases are tried, for so long: somebody waits before the page.
 MOST_CASES: Final = 5_000
 LONGEST_S: Final = 5.0
+# The query alone gets as long: PostgreSQL stops it by itself.
+QUERY_WITHIN_MS: Final = 5_000
 # Cases that are shown one by one; beyond, their number says enough.
 SHOWN: Final = 10
 _BATCH: Final = 500
+_LIMIT: Final = "set_config('statement_timeout', %s, true)"
 
 OUTCOMES: Final = {
     "deny": "Refused",
@@ -76,16 +81,27 @@ class DryRun:
     may_see_cases: bool
 
 
+class TooSlow(Exception):
+    """The cases could not be read in the time that somebody waits before the page; nothing was counted or changed."""
+
+    message = (
+        f"Reading the last {LOOKS_BACK.days} days took longer than {LONGEST_S:.0f} s, so it was stopped. Nothing changed. "
+        "Try again when the house is quieter, or look at single past cases."
+    )
+
+
 def dry_run(
     user: User, kind: ActionType, draft: Terms, in_force: Terms | None, *, at: datetime | None = None
-) -> DryRun:  # 1 query besides rights
-    """Judge the newest 5,000 live cases of the last 30 days by a draft and by the version in force; nothing is stored."""
+) -> DryRun:  # 3 queries besides rights: two set its time limit
+    """Judge the newest 5,000 live cases of the last 30 days by a draft and by the version in force; nothing is stored.
+
+    Raises TooSlow where the database needs longer than 5 s to find them.
+    """
     since = (at or clock()) - LOOKS_BACK
     may_see = user.has_perm("approvals.view", kind.agent.team_id)
-    rows = _cases(kind, since)
     counted = _Count()
     deadline = time.monotonic() + LONGEST_S
-    for place, row in enumerate(rows[: MOST_CASES + 1]):
+    for place, row in enumerate(_read(_cases(kind, since)[: MOST_CASES + 1])):
         if place == MOST_CASES or (place % _BATCH == 0 and time.monotonic() > deadline):
             counted.is_cut = True
             break
@@ -187,6 +203,22 @@ def _cases(kind: ActionType, since: datetime) -> "QuerySet[Any, Any]":
             "was_edited",
         )
     )
+
+
+def _read(rows: "QuerySet[Any, Any]") -> Sequence[dict[str, Any]]:
+    """Run the query under a time limit of its own, so that nobody's question holds a connection for minutes."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SELECT current_setting('statement_timeout'), {_LIMIT}", [f"{QUERY_WITHIN_MS}ms"])
+            before, _ = cursor.fetchone()
+            found = list(rows)
+            # Inside a transaction that goes on, the limit must not outlive its query.
+            cursor.execute(f"SELECT {_LIMIT}", [before])
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise TooSlow from error
+        raise
+    return found
 
 
 def _facts(row: dict[str, Any]) -> Facts:

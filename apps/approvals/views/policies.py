@@ -49,7 +49,10 @@ def policy(request: AuthenticatedRequest, key: str) -> HttpResponse:
         context["explanation"] = queries.explain_proposal(request.user, shown, proposal)
     if "tried" in request.GET and shown.shown.terms:
         kind, version = shown.action_type, shown.shown.terms
-        context["run"] = dry_runs.dry_run(request.user, kind, version, shown.in_force.terms)
+        try:
+            context["run"] = dry_runs.dry_run(request.user, kind, version, shown.in_force.terms)
+        except dry_runs.TooSlow as slow:
+            context["too_slow"] = slow.message
     return _page(request, context)
 
 
@@ -97,7 +100,11 @@ def _tried(request: AuthenticatedRequest, shown: PolicyPage, form: PolicyForm) -
     kind, draft = shown.action_type, form.draft
     if not dry_runs.may_try_drafts(request.user, kind):
         raise Forbidden("approvals.view", kind.agent.team_id)
-    return _form(request, shown, form, run=dry_runs.dry_run(request.user, kind, draft, shown.in_force.terms))
+    try:
+        run = dry_runs.dry_run(request.user, kind, draft, shown.in_force.terms)
+    except dry_runs.TooSlow as slow:
+        return _form(request, shown, form, status=HTTPStatus.CONFLICT, too_slow=slow.message)
+    return _form(request, shown, form, run=run)
 
 
 def _reviewed_or_published(request: AuthenticatedRequest, shown: PolicyPage, form: PolicyForm, do: str) -> HttpResponse:
