@@ -18,6 +18,7 @@ SEEN = {
     "system": "desk",
     "interface": "/v1",
     "actions": {"tickets.route": "a1", "tickets.close": "a1"},
+    "deciders": {"tickets.route": "d1", "tickets.close": "d1"},
 }
 
 
@@ -34,6 +35,14 @@ SEEN = {
         ({"system": "crm"}, ["integration_change"]),
         ({"interface": "/v2"}, ["api_version_change"]),
         ({"actions": {"tickets.route": "a2", "tickets.close": "a1"}}, ["limit_change"]),
+        ({"deciders": {"tickets.route": "d2", "tickets.close": "d1"}}, ["limit_change"]),
+        (
+            {
+                "actions": {**SEEN["actions"], "tickets.close": "a2"},
+                "deciders": {**SEEN["deciders"], "tickets.route": "d2"},
+            },
+            ["limit_change"],
+        ),
         ({"actions": {**SEEN["actions"], "tickets.merge": "a1"}}, ["tool_added", "action_added"]),
         ({"actions": {"tickets.route": "a1"}}, []),
     ],
@@ -46,10 +55,17 @@ def test_the_first_look_finds_no_change():
     assert changes({}, SEEN) == ()
 
 
-def test_what_an_earlier_look_did_not_know_is_no_change():
-    earlier = {fact: text for fact, text in SEEN.items() if fact != "interface"}
+@pytest.mark.parametrize("unknown", ["interface", "actions", "deciders"])
+def test_what_an_earlier_look_did_not_know_is_no_change(unknown):
+    earlier = {fact: text for fact, text in SEEN.items() if fact != unknown}
 
     assert changes(earlier, SEEN) == ()
+
+
+def test_the_reason_says_that_others_decide():
+    (change,) = changes(SEEN, {**SEEN, "deciders": {**SEEN["deciders"], "tickets.route": "d2"}})
+
+    assert change.reason == "Who decides tickets.route, or is called when nobody does, has changed."
 
 
 def test_the_reason_names_the_kinds_of_action():

@@ -13,6 +13,7 @@ from apps.programs.actions import gates, readings
 from apps.programs.domain.states import Kind, State
 from apps.programs.errors import BadEvidence, NotYours
 from apps.programs.models import GateEvent
+from tests.factories.accounts import make_member
 from tests.factories.approvals import (
     decide,
     make_action_type,
@@ -76,6 +77,14 @@ def another_policy(agent):
     make_policy(agent.action_types.get(), approvals_needed=2)
 
 
+def other_approvers(agent):
+    make_policy(agent.action_types.get(), approvers=[make_member(agent.team, "reviewer").pk])
+
+
+def another_escalation(agent):
+    make_policy(agent.action_types.get(), escalation=[{"at": 0.5, "to": "lead"}])
+
+
 def another_path(agent):
     connectors.move_system(make_connector(agent.team), base_url="https://desk.example.com/v2", actor="system")
 
@@ -93,6 +102,8 @@ def another_host(agent):
         (another_shape, "PRD-03"),
         (another_risk, "PRD-03"),
         (another_policy, "PRD-03"),
+        (other_approvers, "PRD-03"),
+        (another_escalation, "PRD-03"),
         (another_host, "PLT-01 PLT-02 SEC-01"),
         (another_path, "API-01:desk PLT-01 PLT-02 SEC-01"),
     ],

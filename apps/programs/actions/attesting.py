@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from apps.agents.models import ActionType, Agent
+from apps.approvals.domain.policy import USUAL_TIERS
 from apps.approvals.domain.window import UNDO_S, WINDOW_S
 from apps.approvals.models import ApprovalPolicy
 from apps.audit import actions as audit
@@ -89,35 +90,47 @@ def look_at(agent: Agent, *, at: datetime) -> dict[str, Any]:  # 4 queries
             ]
         ),
         "interface": address.path,
-        "actions": _actions(agent, at=at),
+        **_actions(agent, at=at),
     }
 
 
-def _actions(agent: Agent, *, at: datetime) -> dict[str, str]:
+def _actions(agent: Agent, *, at: datetime) -> dict[str, dict[str, str]]:
+    """Say by kind of action what it is with its rules, and who decides it and who is called when nobody does."""
     newest = (
         ApprovalPolicy.objects.filter(action_type__agent=agent, active_from__lte=at)
         .order_by("action_type", "-version")
         .distinct("action_type")
     )
     policies = {policy.action_type_id: policy for policy in newest}
+    kinds = [(each, policies.get(each.pk) or _first_policy(each)) for each in agent.action_types.order_by("key")]
     return {
-        each.key: digest_of(
-            [
-                each.args_schema,
-                each.editable_fields,
-                each.risk_class,
-                each.reversibility,
-                each.regulated,
-                _rules(each, policies.get(each.pk)),
-            ]
-        )
-        for each in agent.action_types.order_by("key")
+        "actions": {
+            each.key: digest_of(
+                [
+                    each.args_schema,
+                    each.editable_fields,
+                    each.risk_class,
+                    each.reversibility,
+                    each.regulated,
+                    _rules(policy),
+                ]
+            )
+            for each, policy in kinds
+        },
+        # Beside the rules, not among them: looks from before this was compared do not hold it, and nothing changed then.
+        "deciders": {each.key: digest_of([policy.approvers, policy.escalation]) for each, policy in kinds},
     }
 
 
-def _rules(action_type: ActionType, policy: ApprovalPolicy | None) -> list[object]:
-    if policy is None:
-        # The policy that its first proposal will be given: writing it down then changes nothing.
-        default = ApprovalPolicy(action_type=action_type, undo_s=UNDO_S[action_type.reversibility], window_s=WINDOW_S)
-        return _rules(action_type, default)
+def _first_policy(action_type: ActionType) -> ApprovalPolicy:
+    """Return the policy that its first proposal will be given: writing it down then changes nothing."""
+    return ApprovalPolicy(
+        action_type=action_type,
+        undo_s=UNDO_S[action_type.reversibility],
+        window_s=WINDOW_S,
+        escalation=list(USUAL_TIERS),
+    )
+
+
+def _rules(policy: ApprovalPolicy) -> list[object]:
     return [policy.conditions, policy.approvals_needed, policy.window_s, policy.on_expiry, policy.undo_s]
