@@ -8,6 +8,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register, run_checks
+from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
 from config.stack.network import is_loopback
@@ -47,6 +48,24 @@ def this_machine_only(**_: Any) -> Iterable[CheckMessage]:
             f"DEBUG=1 shows source code and settings on errors, and others can reach {names}.",
             hint="Set DEBUG=0.",
             id="config.E003",
+        )
+
+
+@register(Tags.security)
+def callers_are_told_apart(**_: Any) -> Iterable[CheckMessage]:
+    """Refuse to believe X-Forwarded-For where no proxy writes it, and warn where a proxy hides who calls."""
+    proxies, behind_one = settings.TRUSTED_PROXIES, bool(settings.SECURE_PROXY_SSL_HEADER)
+    if proxies < 0 or (proxies and not behind_one):
+        yield Error(
+            f"TRUSTED_PROXIES={proxies}, but no proxy stands in front, so any caller could say whence it comes.",
+            hint="Set TRUSTED_PROXIES=0, or BEHIND_TLS_PROXY=1 with the number of proxies that a request passes.",
+            id="config.E008",
+        )
+    if behind_one and not proxies:
+        yield Caution(
+            "Behind a proxy every caller seems to be the proxy: tokens that hold for one network open nothing.",
+            hint="Set TRUSTED_PROXIES to the number of proxies that a request passes.",
+            id="config.W001",
         )
 
 

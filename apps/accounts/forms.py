@@ -80,7 +80,7 @@ class TokenForm(forms.Form):
         label="Only from network",
         required=False,
         max_length=50,
-        help_text="As this server sees the caller, for example 203.0.113.0/24. Empty: from anywhere.",
+        help_text="The network of the caller, for example 203.0.113.0/24. Empty: from anywhere. Behind a proxy see TRUSTED_PROXIES.",
     )
 
     SCOPES = ("proposals:write",)

@@ -3,10 +3,12 @@
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from apps.accounts.actions import note_token_use
+from apps.accounts.domain.addresses import client_address
 from apps.accounts.domain.tokens import Refusal, key_id_of, refusal
 from apps.accounts.models import ApiToken
 from apps.accounts.queries import known, token_of_key
@@ -57,7 +59,11 @@ class AgentToken(HttpBearer):
         no = refusal(
             known(row) if row else None,
             shown=token,
-            address=str(request.META.get("REMOTE_ADDR", "")),
+            address=client_address(
+                str(request.META.get("REMOTE_ADDR", "")),
+                str(request.META.get("HTTP_X_FORWARDED_FOR", "")),
+                trusted_proxies=settings.TRUSTED_PROXIES,
+            ),
             scope=self.scope,
             now=now,
         )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from apps.accounts import actions
 from apps.accounts.access import Forbidden
 from apps.accounts.domain import tokens
+from apps.accounts.domain.addresses import client_address
 from apps.accounts.domain.tokens import BadNetwork, Known, refusal
 from apps.accounts.errors import BadToken
 from apps.accounts.models import ApiToken
@@ -31,6 +32,23 @@ def known_token(**facts):
         **facts,
     }
     return Known(**facts)
+
+
+class TestWhereACallerComesFrom:
+    @pytest.mark.parametrize(
+        ("forwarded", "proxies", "address"),
+        [
+            ("", 0, "10.0.0.1"),
+            ("198.51.100.1", 0, "10.0.0.1"),
+            ("203.0.113.9", 1, "203.0.113.9"),
+            ("198.51.100.1, 203.0.113.9", 1, "203.0.113.9"),
+            ("198.51.100.1, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
+            ("203.0.113.9", 2, ""),
+            ("", 1, ""),
+        ],
+    )
+    def test_only_what_our_own_proxies_wrote_is_believed(self, forwarded, proxies, address):
+        assert client_address("10.0.0.1", forwarded, trusted_proxies=proxies) == address
 
 
 class TestTheRuleOfTheDoor:

@@ -727,6 +727,16 @@ class TestWhoGetsIn:
         assert (door.read(1).status_code, door.read(1).json()["code"]) == (401, "token_expired")
 
     @pytest.mark.parametrize(
+        ("forwarded", "status"), [("203.0.113.9", 404), ("203.0.113.9, 198.51.100.1", 403), ("", 403)]
+    )
+    def test_behind_a_proxy_it_is_the_callers_network(self, client, agent, settings, forwarded, status):
+        settings.TRUSTED_PROXIES = 1
+        text = make_token(agent, cidr="203.0.113.0/24")[1]
+        headers = {"Authorization": f"Bearer {text}", "X-Forwarded-For": forwarded}
+
+        assert client.get("/api/v1/requests/1", headers=headers).status_code == status
+
+    @pytest.mark.parametrize(
         ("cidr", "status"), [("127.0.0.0/8", 404), ("203.0.113.0/24", 403), ("2001:db8::/32", 403)]
     )
     def test_a_network_binds_it(self, client, agent, cidr, status):

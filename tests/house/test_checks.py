@@ -40,6 +40,21 @@ def test_all_of_it_is_fine_on_this_machine():
         assert ids(checks.this_machine_only) == []
 
 
+@pytest.mark.parametrize(
+    ("proxies", "header", "expected"),
+    [
+        (0, None, []),
+        (1, ("HTTP_X_FORWARDED_PROTO", "https"), []),
+        (1, None, ["config.E008"]),
+        (-1, ("HTTP_X_FORWARDED_PROTO", "https"), ["config.E008"]),
+        (0, ("HTTP_X_FORWARDED_PROTO", "https"), ["config.W001"]),
+    ],
+)
+def test_callers_are_believed_only_as_far_as_a_proxy_of_ours_names_them(proxies, header, expected):
+    with override_settings(TRUSTED_PROXIES=proxies, SECURE_PROXY_SSL_HEADER=header):
+        assert ids(checks.callers_are_told_apart) == expected
+
+
 def test_the_house_as_it_is_has_a_policy_for_scripts_json_only_and_strict_checkpoints():
     assert ids(checks.pages_have_a_content_policy) == []
     assert ids(checks.celery_speaks_json_only) == []
@@ -81,6 +96,7 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "pastpilot.example",
     "HOST": "0.0.0.0",
     "BEHIND_TLS_PROXY": "1",
+    "TRUSTED_PROXIES": "1",
 }
 
 
