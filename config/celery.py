@@ -27,6 +27,7 @@ PERIODIC: Final = {
     "runs.prune_checkpoints": 3_600.0,
     "audit.partitions": 3_600.0,
     "approvals.partitions": 3_600.0,
+    "approvals.prune_notices": 3_600.0,
     "approvals.plant_drills": 600.0,
     "approvals.roll_vigilance": 3_600.0,
 }

@@ -108,6 +108,12 @@ def sweep_notices() -> None:
     _alone("approvals.sweep_notices", _wake_due)
 
 
+@shared_task(name="approvals.prune_notices", soft_time_limit=600)
+def prune_notices() -> None:
+    """Forget messages about cards after 30 days."""
+    _alone("approvals.prune_notices", notices.prune)
+
+
 def _wake_due() -> None:
     for channel_id in notices.channels_due():
         current_app.send_task(notices.NOTIFY_TASK, [channel_id], retry=False)

@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from celery import current_app
 from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -21,7 +22,7 @@ from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from tests.approvals.receiver import Receiver
 from tests.factories.approvals import TEN, decide, make_proposal
-from tests.factories.notices import LOOPBACK, make_channel
+from tests.factories.notices import LOOPBACK, make_channel, make_notice
 
 pytestmark = pytest.mark.django_db
 
@@ -486,3 +487,17 @@ class TestTasks:
 
 def _args():
     return {"queue": "billing", "priority": "normal", "ticket": "T-1001"}
+
+
+def test_messages_are_kept_for_thirty_days(team, ada, cora):
+    channel = make_channel(team, cora)
+    row = make_proposal(team, ada)
+    now = clock()
+    old, kept = make_notice(channel, row, version=7), make_notice(channel, row, version=8, state="sent")
+    Notice.objects.filter(pk=old.pk).update(created_at=now - notices.KEPT_FOR - timedelta(seconds=1))
+    Notice.objects.filter(pk=kept.pk).update(created_at=now - notices.KEPT_FOR + timedelta(minutes=5))
+
+    tasks.prune_notices()
+
+    assert set(Notice.objects.filter(version__in=[7, 8])) == {kept}
+    assert "approvals.prune_notices" in current_app.tasks

@@ -39,6 +39,9 @@ LEASE: Final = timedelta(seconds=60)
 # The sweep comes every 15 s; for shorter pauses the worker is woken by itself.
 WOKEN_WITHIN: Final = timedelta(minutes=1)
 BATCH: Final = 500
+# What was sent longer ago answers no question that the log does not answer; no card waits longer than this either.
+KEPT_FOR: Final = timedelta(days=30)
+PRUNE_BATCH: Final = 5_000
 
 logger = structlog.get_logger(__name__)
 
@@ -126,6 +129,15 @@ def channels_due(at: datetime | None = None) -> list[int]:
     rests = Q(channel__rests_until__isnull=True) | Q(channel__rests_until__lte=now)
     due = Notice.objects.filter(rests, state=Notice.State.NEW, next_try_at__lte=now, channel__is_active=True)
     return list(due.order_by("channel_id").values_list("channel_id", flat=True).distinct()[:BATCH])
+
+
+def prune(at: datetime | None = None) -> int:
+    """Delete messages older than 30 days, sent or not; return how many. What they told stands in the log."""
+    old = Notice.objects.filter(created_at__lt=(at or clock()) - KEPT_FOR)
+    pruned = 0
+    while found := list(old.order_by("created_at").values_list("pk", flat=True)[:PRUNE_BATCH]):
+        pruned += Notice.objects.filter(pk__in=found).delete()[0]
+    return pruned
 
 
 @transaction.atomic

@@ -94,6 +94,7 @@ class Notice(models.Model):
             models.Index(fields=["channel", "id"], condition=Q(state="new"), name="notices_due_by_channel"),
             models.Index(fields=["channel"], condition=Q(state="dead"), name="notices_given_up"),
             models.Index(fields=["channel", "-id"], name="notices_by_channel"),
+            models.Index(fields=["created_at"], name="notices_by_age"),
         ]
 
     def __str__(self) -> str:
