@@ -128,14 +128,19 @@ def choose_password(person: User, *, password: str) -> None:
 
 
 @transaction.atomic
-def change_profile(person: User, *, name: str, time_zone: str) -> None:
-    """Change what a person may change about themselves."""
-    before = {"name": person.name, "time_zone": person.time_zone}
-    after = {"name": name, "time_zone": time_zone}
+def change_profile(person: User, *, name: str, time_zone: str, wants_mail: bool | None = None) -> None:
+    """Change what a person may change about themselves; without `wants_mail` that stays as it is."""
+    before = {"name": person.name, "time_zone": person.time_zone, "wants_mail": person.wants_mail}
+    after = {
+        "name": name,
+        "time_zone": time_zone,
+        "wants_mail": person.wants_mail if wants_mail is None else wants_mail,
+    }
     if before == after:
         return
     User.objects.filter(pk=person.pk).update(**after)
-    person.name, person.time_zone = name, time_zone
+    for field, value in after.items():
+        setattr(person, field, value)
     audit.record("person.changed", subject=person.actor, actor=person.actor, payload={"before": before, "after": after})
 
 

@@ -61,6 +61,11 @@ class TeamForm(forms.ModelForm):
 class ProfileForm(forms.Form):
     name = forms.CharField(max_length=120)
     time_zone = forms.ChoiceField(label="Time zone", help_text="Pages show times in it.")
+    wants_mail = forms.BooleanField(
+        label="Messages about cards may come to my e-mail address",
+        required=False,
+        help_text="They come where a channel of your team leads to your own address.",
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -42,6 +42,9 @@ class User(AbstractBaseUser):
         default=False, db_comment="Part of the demo's cast; may be offered as a one-click login."
     )
     time_zone = models.CharField(max_length=64, default="UTC")
+    wants_mail = models.BooleanField(
+        default=True, db_default=True, db_comment="Whether messages about cards go to this address."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = UserManager()

@@ -151,3 +151,8 @@ def token_of_key(key_id: str) -> ApiToken | None:
 def known(token: ApiToken) -> Known:
     """Return what the rule of the door needs of a token."""
     return Known(token.sha256, tuple(token.scopes), token.cidr, token.expires_at, token.revoked_at)
+
+
+def declines_mail(address: str) -> bool:  # 1 query
+    """Say whether an e-mail address is that of a person who wants no messages about cards there."""
+    return User.objects.filter(email__iexact=address, wants_mail=False).exists()

@@ -86,13 +86,17 @@ def welcome(request: HttpRequest, number: str, token: str) -> HttpResponse:
 def me(request: AuthenticatedRequest) -> HttpResponse:
     """The person's own profile and roles."""
     person = request.user
-    form = ProfileForm(request.POST or None, initial={"name": person.name, "time_zone": person.time_zone})
+    form = ProfileForm(request.POST or None, initial=_profile(person))
     if request.method == "POST" and form.is_valid():
         actions.change_profile(person, **form.cleaned_data)
         messages.success(request, "Saved.")
         return redirect("accounts:me")
     context = {"form": form, "held": roles_held(person, viewer=person)}
     return render(request, "accounts/me.html", context, status=_status(form))
+
+
+def _profile(person: User) -> dict[str, object]:
+    return {"name": person.name, "time_zone": person.time_zone, "wants_mail": person.wants_mail}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

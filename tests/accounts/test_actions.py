@@ -188,6 +188,6 @@ def test_a_profile_changes_with_before_and_after(ben):
     actions.change_profile(ben, name="Benedict", time_zone="Europe/Berlin")
 
     assert json.loads(AuditEvent.objects.get().payload) == {
-        "before": {"name": "Ben", "time_zone": "UTC"},
-        "after": {"name": "Benedict", "time_zone": "Europe/Berlin"},
+        "before": {"name": "Ben", "time_zone": "UTC", "wants_mail": True},
+        "after": {"name": "Benedict", "time_zone": "Europe/Berlin", "wants_mail": True},
     }

@@ -321,6 +321,17 @@ def test_the_people_page_costs_the_same_for_any_length(as_, ivo, team, django_as
 # One's own page
 
 
+@pytest.mark.parametrize(("posted", "wants"), [({}, False), ({"wants_mail": "on"}, True)])
+def test_a_person_chooses_whether_messages_about_cards_come_by_mail(client, ben, posted, wants):
+    client.force_login(ben)
+    assert 'name="wants_mail"' in client.get(reverse("accounts:me")).content.decode()
+
+    client.post(reverse("accounts:me"), {"name": "Ben", "time_zone": "UTC", **posted})
+
+    ben.refresh_from_db()
+    assert ben.wants_mail is wants
+
+
 def test_my_page_shows_my_roles_and_changes_my_time_zone(as_, ben):
     client = as_(ben)
     assert "decides what agents propose" in client.get(reverse("accounts:me")).content.decode()

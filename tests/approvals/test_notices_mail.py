@@ -3,6 +3,7 @@
 import pytest
 from aiosmtpd.controller import Controller
 
+from apps.accounts.actions import change_profile
 from apps.approvals.actions import channels, notices
 from apps.approvals.models import Notice
 from apps.audit.clock import clock
@@ -88,3 +89,35 @@ def test_a_test_letter_says_that_it_works(team, cora, postbox):
 
     assert tried.is_sent
     assert "Subject: Test of the channel" in postbox.letters[0]
+
+
+class TestWhoWantsNone:
+    @pytest.fixture
+    def channel(self, team, cora, ben, postbox):
+        return make_channel(team, cora, kind="email", address=ben.email.upper())
+
+    def decline(self, person):
+        change_profile(person, name=person.name, time_zone=person.time_zone, wants_mail=False)
+
+    def test_everybody_wants_messages_until_they_say_otherwise(self, team, ada, channel, postbox):
+        make_proposal(team, ada)
+
+        assert notices.deliver(channel.pk)
+        assert len(postbox.letters) == 1
+
+    def test_nothing_is_sent_to_the_address_of_whoever_wants_none(self, team, ada, ben, channel, postbox):
+        make_proposal(team, ada)
+        self.decline(ben)
+
+        assert not notices.deliver(channel.pk)
+
+        row = Notice.objects.get(channel=channel)
+        assert (postbox.letters, row.state, row.last_error) == ([], "moot", notices.DECLINED)
+
+    def test_other_addresses_of_the_team_hear_of_it(self, team, ada, cora, ben, channel, postbox):
+        desk = make_channel(team, cora, kind="email", address="desk@example.com")
+        self.decline(ben)
+        make_proposal(team, ada)
+
+        assert notices.deliver(desk.pk)
+        assert len(postbox.letters) == 1

@@ -21,6 +21,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from apps.accounts.models import User
+from apps.accounts.queries import declines_mail
 from apps.approvals import delivery
 from apps.approvals.actions import channels
 from apps.approvals.delivery import Gone, Thread, Undelivered
@@ -39,6 +40,7 @@ LEASE: Final = timedelta(seconds=60)
 # The sweep comes every 15 s; for shorter pauses the worker is woken by itself.
 WOKEN_WITHIN: Final = timedelta(minutes=1)
 BATCH: Final = 500
+DECLINED: Final = "The person of this address wants no messages about cards by e-mail."
 # What was sent longer ago answers no question that the log does not answer; no card waits longer than this either.
 KEPT_FOR: Final = timedelta(days=30)
 PRUNE_BATCH: Final = 5_000
@@ -170,6 +172,9 @@ def _take(channel_id: int, at: datetime | None) -> _Taken | None:
     now = at or clock()
     if channel is None or (channel.rests_until is not None and channel.rests_until > now):
         return None
+    if channel.kind == Channel.Kind.EMAIL and declines_mail(channel.address):
+        _leave_alone(channel, now)
+        return None
     notice = _next_true(channel, now)
     if notice is None:
         return None
@@ -192,6 +197,12 @@ def _next_true(channel: Channel, now: datetime) -> Notice | None:
         notice.state = Notice.State.MOOT
         notice.save(update_fields=["state"])
     return None
+
+
+def _leave_alone(channel: Channel, now: datetime) -> None:
+    """Settle what is due for a person who wants no such mail; what comes after they changed their mind is sent."""
+    due = Notice.objects.filter(channel=channel, state=Notice.State.NEW, next_try_at__lte=now)
+    due.update(state=Notice.State.MOOT, last_error=DECLINED)
 
 
 def _thread_of(notice: Notice) -> Thread:
