@@ -12,12 +12,7 @@ from apps.approvals.domain import policy
 from apps.approvals.domain.edit import schema_problems
 from apps.approvals.domain.explained import THENS_IN_WORDS
 from apps.approvals.domain.fields import Field
-from apps.approvals.domain.rules import (
-    MAX_CLAUSES,
-    MAX_WHY,
-    Facts,
-    Rule,
-)
+from apps.approvals.domain.rules import MAX_CLAUSES, MAX_WHY, Facts, Rule
 from apps.approvals.domain.terms import Terms
 from apps.approvals.policy_rows import ClauseRow, RuleRow, clause_of, rows_of, rows_posted
 from apps.approvals.policy_terms import STARTING, TermsForm, initial_of

@@ -9,13 +9,7 @@ from django.http import QueryDict
 from apps.approvals.domain import policy
 from apps.approvals.domain.explained import OPS_IN_WORDS, THENS_IN_WORDS
 from apps.approvals.domain.fields import Field
-from apps.approvals.domain.rules import (
-    LISTED,
-    MAX_CLAUSES,
-    OPS,
-    WITHOUT_VALUE,
-    Clause,
-)
+from apps.approvals.domain.rules import LISTED, MAX_CLAUSES, OPS, WITHOUT_VALUE, Clause
 from apps.approvals.domain.terms import Terms
 from apps.approvals.policy_values import text_of, typed, values_of
 
@@ -75,11 +69,13 @@ class RuleRow:
 
 
 def rows_of(shown: Terms | None) -> list[RuleRow]:
+    """Return the rules of a version as rows; none without one."""
     rules = shown.conditions.rules if shown else ()
     return [RuleRow(each.then, each.why, [_row(one) for one in each.when]) for each in rules]
 
 
 def rows_posted(posted: QueryDict) -> list[RuleRow]:
+    """Return the rules as somebody typed them, readable or not."""
     rows = []
     # One more than may be kept, so that the last one is refused and not silently left out.
     for number in range(policy.MAX_RULES + 1):
@@ -105,6 +101,7 @@ def rows_posted(posted: QueryDict) -> list[RuleRow]:
 
 
 def clause_of(row: ClauseRow) -> Clause | None:
+    """Read one condition; what cannot be read is said in its row."""
     known = row.known
     if known is None:
         row.error = "Choose what it is about."

@@ -6,14 +6,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from apps.approvals.domain.fields import Field
-from apps.approvals.domain.rules import (
-    MAX_VALUES,
-    exact,
-)
+from apps.approvals.domain.rules import MAX_VALUES, exact
 from apps.audit.domain.canonical import canonical
 
 _TRUTH: Final = (("yes", True), ("no", False))
-
 _WANTED: Final = {
     "text": "text",
     "choice": "one of the choices",

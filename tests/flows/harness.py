@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,7 @@ class Flow:
         self.cases: dict[str, Case] = {}
         self.mishaps = Mishaps()
         self.decider_report = folder / "decider.json"
+        self._reports: list[dict[str, Any]] = []
         self._operator: httpx.Client | None = None
 
     @contextlib.contextmanager
@@ -175,13 +177,18 @@ class Flow:
         self.processes.start("decider", sys.executable, "-m", "tests.flows.decider", order)
 
     def stop_deciding(self) -> dict[str, Any]:
-        """End the decider and return its report."""
+        """End the decider and return what it reports, together with those that were ended before."""
         process = self.processes.running["decider"]
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         self.processes.kill("decider")
-        found: dict[str, Any] = json.loads(self.decider_report.read_text())
-        return found
+        self._reports.append(json.loads(self.decider_report.read_text()))
+        return {
+            "decided": {pk: verdict for each in self._reports for pk, verdict in each["decided"].items()},
+            "twice": sum((Counter(each["twice"]) for each in self._reports), Counter()),
+            "took": [took for each in self._reports for took in each["took"]],
+            "faults": [fault for each in self._reports for fault in each["faults"]],
+        }
 
     def kill_worker(self) -> None:
         """Kill -9 of one worker with its children, and start it again, as a supervisor would."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from apps.accounts.models import Role, User
 from apps.approvals.models import Decision, Proposal
@@ -28,11 +28,13 @@ from tests.flows.processes import Processes
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome")
 CARDS: Final = 120
 PRESSES: Final = 60
+SEEN: Final = 10
 MIXED: Final = {"low": 70, "medium": 20, "high": 10}
 PAUSE: Final = 600
 """Milliseconds between two presses: a practised person on easy cards."""
 PATIENCE: Final = 20.0
 GOAL: Final = 100
+SEEN_GOAL: Final = 6000
 """Milliseconds at p95 (§7)."""
 
 # The clock starts with the key and stops when the frame that shows another title has been painted.
@@ -68,7 +70,7 @@ def measure(folder: Path) -> int:
         call_command("migrate", verbosity=0)
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         call_command("collectstatic", interactive=False, verbosity=0)
-        reviewer = _house()
+        reviewer, colleague = _house()
         risks, people = _mixed_house()
     folder.mkdir(parents=True, exist_ok=True)
     processes = Processes({"DATABASE_URL": os.environ["DATABASE_URL"]}, folder)
@@ -77,6 +79,8 @@ def measure(folder: Path) -> int:
         processes.wait_for_web()
         with step(f"Press a key on {PRESSES} cards"):
             took, requests = _press(processes.url, reviewer)
+        with step(f"Decide {SEEN} cards under the eyes of a colleague"):
+            seen = _seen_elsewhere(processes.url, reviewer, colleague)
         with step("Clear the mixed queue by keys alone"):
             first, second = _clear(processes.url, risks, people)
     finally:
@@ -85,17 +89,18 @@ def measure(folder: Path) -> int:
     say(f"Key to next card{'':<36}{spread(took)!s:>18}   {GOAL} ms at p95")
     for path, each in sorted(requests.items()):
         say(f"  {path:<50}{each!s:>18}")
+    say(f"Verdict to the page of a colleague{'':<18}{spread(seen)!s:>18}   {SEEN_GOAL} ms at p95")
     say(
         f"100 mixed cards by keys alone{'':<33}{first.seconds:>9.0f} s       300 s for a practised person, with reading"
     )
     say(f"  the second of two approvals on 10 of them{'':<20}{second.seconds:>9.0f} s")
     left = Proposal.objects.waiting().filter(title__in=risks).count()
-    if decided != PRESSES or left:
-        say(f"{PRESSES} keys were pressed and {decided} verdicts are there; {left} of the mixed cards wait.")
-    return int(decided != PRESSES or left > 0)
+    if decided != PRESSES + SEEN or left:
+        say(f"{PRESSES + SEEN} keys were pressed and {decided} verdicts are there; {left} of the mixed cards wait.")
+    return int(decided != PRESSES + SEEN or left > 0)
 
 
-def _house() -> User:
+def _house() -> tuple[User, User]:
     team = make_team("Bench", slug="bench")
     owner = make_member(team, Role.AGENT_OWNER, name="Owner")
     agent = make_agent(team, owner, max_open=CARDS * 2, max_new_per_minute=CARDS * 2)
@@ -105,7 +110,7 @@ def _house() -> User:
     now = clock()
     for number in range(CARDS):
         make_proposal(team, owner, agent=agent, at=now, title=f"Route T-{number}", target=f"desk:tickets/T-{number}")
-    return make_member(team, Role.REVIEWER, name="Reviewer")
+    return make_member(team, Role.REVIEWER, name="Reviewer"), make_member(team, Role.REVIEWER, name="Colleague")
 
 
 def _mixed_house() -> tuple[Mapping[str, str], list[User]]:
@@ -133,15 +138,20 @@ def _opened(url: str, reviewer: User) -> Iterator[Page]:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.add_cookies([{**_cookie(reviewer), "url": url}])  # type: ignore[list-item]
-        page = context.new_page()
-        page.on("pageerror", lambda error: say(f"  The page reports: {error}"))
-        page.on("console", lambda said: say(f"  The console: {said.text}") if said.type == "error" else None)
-        page.goto(f"{url}/inbox/")
-        page.locator("#detail .verdict").wait_for()
-        yield page
+        yield _page_of(browser, url, reviewer)
         browser.close()
+
+
+def _page_of(browser: Browser | None, url: str, reviewer: User) -> Page:
+    assert browser is not None
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.add_cookies([{**_cookie(reviewer), "url": url}])  # type: ignore[list-item]
+    page = context.new_page()
+    page.on("pageerror", lambda error: say(f"  The page reports: {error}"))
+    page.on("console", lambda said: say(f"  The console: {said.text}") if said.type == "error" else None)
+    page.goto(f"{url}/inbox/")
+    page.locator("#detail .verdict").wait_for()
+    return page
 
 
 def _press(url: str, reviewer: User) -> tuple[list[float], dict[str, Spread]]:
@@ -154,6 +164,23 @@ def _press(url: str, reviewer: User) -> tuple[list[float], dict[str, Spread]]:
         page.wait_for_timeout(PAUSE)
         took, requests = page.evaluate("window.took"), page.evaluate(_REQUESTS)
     return [each / 1000 for each in took], _by_path(requests)
+
+
+def _seen_elsewhere(url: str, reviewer: User, colleague: User) -> list[float]:
+    """Return how long it took from each key of one person until the row on another's page said that it is decided."""
+    with _opened(url, reviewer) as page:
+        other = _page_of(page.context.browser, url, colleague)
+        # Beyond what the first person comes to.
+        other.locator("#queue [data-item]").last.click()
+        took = []
+        for _ in range(SEEN):
+            page.wait_for_timeout(PAUSE)
+            opened = page.locator("#detail [data-open-card]").get_attribute("data-open-card")
+            began = time.monotonic()
+            page.keyboard.press("a")
+            other.locator(f"#proposal-{opened}").get_by_text("Approved by Reviewer").wait_for(timeout=PATIENCE * 1000)
+            took.append(time.monotonic() - began)
+    return took
 
 
 def _wait(page: Page, count: int) -> None:
