@@ -16,6 +16,7 @@ from apps.approvals.domain import bulk
 from apps.approvals.domain.bulk import GroupKey, Shown
 from apps.approvals.models import Decision, Proposal, State
 from apps.approvals.queries import groups
+from apps.approvals.queries.targets import target_now
 from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from tests.factories.accounts import make_member
@@ -209,6 +210,18 @@ class TestDecideBulk:
         outcomes = decide_bulk(page, token=token, verdict="approve", actor=ben)
 
         assert [(each.outcome, each.code) for each in outcomes] == [("refused", "changed"), ("decided", "")]
+
+    def test_a_system_that_is_down_is_asked_once_for_the_whole_page(self, as_ben, ben, cards, board):
+        page, token = as_shown(cards), token_of(cards, ben)
+        open_cards(as_ben, [each.pk for each in cards])
+        board.is_broken = True
+        target_now(cards[0])
+        once = len(board.asked)
+
+        outcomes = decide_bulk(page, token=token, verdict="approve", actor=ben)
+
+        assert len(board.asked) == 2 * once
+        assert len(outcomes) == len(cards) > 1
 
     def test_what_was_not_shown_is_not_decided(self, as_ben, ben, cards):
         open_cards(as_ben, [each.pk for each in cards])

@@ -79,6 +79,15 @@ class TestTargetNow:
 
         assert "within 2 s" in target_now(card).problem
 
+    def test_a_system_that_did_not_answer_is_not_waited_for_again_in_the_same_request(self, team, ada, board):
+        board.is_broken, down = True, set()
+        target_now(make_proposal(team, ada), down=down)
+        asked = len(board.asked)
+
+        assert isinstance(target_now(make_proposal(team, ada), down=down), Unreadable)
+
+        assert (down, len(board.asked)) == ({"desk"}, asked)
+
     def test_a_value_that_cannot_be_compared_is_unreadable(self, card, board):
         board.change(TARGET, status=2**60)
 
@@ -396,8 +405,11 @@ class TestAskedBack:
         row = self.rounds(team, ada, ben, 4)
         board.change(TARGET, status="closed")
 
-        assert (row.state, row.tier, row.next_escalation_at) == ("pending", 1, TEN)
+        # The first tier was called at once; the second comes when the policy says.
+        window = row.deadline - row.created_at
+        assert (row.state, row.tier, row.next_escalation_at) == ("pending", 1, row.created_at + 0.8 * window)
         assert [event["action"] for event in audit_events(row)] == ["proposal.pending", "proposal.escalated"]
+        assert audit_events(row)[1]["payload"]["to"] == "on_duty"
         for refused in (lambda: decide(row, ben, "ask"), lambda: ask_anew(row, ben)):
             with pytest.raises(errors.AskedEnough) as told:
                 refused()

@@ -54,13 +54,17 @@ def decide_bulk(
     fit = [each for each in chosen if each in seen and each.id not in high]
     _ensure_opened([each.id for each in fit], seen, actor)
     outcomes = []
+    # A system that is down is waited for once, not once for each card.
+    down: set[str] = set()
     for each in chosen:
         if each not in seen:
             outcomes.append(Outcome(each.id, REFUSED, "not_shown", _NOT_SHOWN))
         elif each.id in high:
             outcomes.append(Outcome(each.id, REFUSED, "high_risk", _HIGH_RISK))
         else:
-            outcomes.append(_decide(each, verdict=verdict, reason=reason, actor=actor, channel=channel, at=at))
+            outcomes.append(
+                _decide(each, verdict=verdict, reason=reason, actor=actor, channel=channel, down=down, at=at)
+            )
     return outcomes
 
 
@@ -92,7 +96,9 @@ def _ensure_opened(ids: Sequence[int], seen: Sequence[Shown], actor: User) -> No
         raise errors.OpenFirst(unopened)
 
 
-def _decide(card: Shown, *, verdict: str, reason: str, actor: User, channel: str, at: datetime | None) -> Outcome:
+def _decide(
+    card: Shown, *, verdict: str, reason: str, actor: User, channel: str, down: set[str], at: datetime | None
+) -> Outcome:
     try:
         decided = verdicts.decide_proposal(
             card.id,
@@ -102,6 +108,7 @@ def _decide(card: Shown, *, verdict: str, reason: str, actor: User, channel: str
             reason=reason,
             actor=actor,
             channel=channel,
+            down=down,
             at=at,
         )
     except errors.Refused as refusal:

@@ -134,8 +134,6 @@ def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
     before = repeats.before(thread_id=row.thread_id, action_type_id=request.action_type.pk, target=request.target)
     row.supersedes_id = before.superseded_id
     is_enough = row.state == states.PENDING and row.supersedes_id is not None and asking.is_enough(before.repeats)
-    if is_enough:
-        row.tier, row.next_escalation_at = 1, now
     row.save(force_insert=True)
     ProposalBody.objects.bulk_create([_body(request, row, "" if row.state == states.WITHDRAWN else verdict.reason)])
     if row.state != states.PENDING:
@@ -155,9 +153,7 @@ def _propose(request: ProposalRequest, *, at: datetime | None) -> Proposal:
     )
     if is_enough:
         # It came back too often to be asked back again: somebody of the next tier decides it.
-        moves.tell(
-            row, "proposal.escalated", actor="system", payload={"tier": row.tier, "reason": wording.ASKED_ENOUGH}
-        )
+        tiers.step_up(row, now, actor="system", reason=wording.ASKED_ENOUGH)
     return row
 
 

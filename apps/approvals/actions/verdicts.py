@@ -78,20 +78,21 @@ def decide_proposal(
     channel: str = "page",
     confirm: str | None = None,
     signed_in_at: datetime | None = None,
+    down: set[str] | None = None,
     at: datetime | None = None,
 ) -> Decided:
     """Record one person's verdict on exactly the card they saw (rule R1). The run goes on after commit.
 
     `confirm` is what the person typed: if given it names the target or an amount, of an edit the edited one. To consent
     to what is of high risk needs it, and a sign-in (`signed_in_at`) of the last 15 minutes. Before a consent the target
-    is read again, outside the transaction; if it moved, the card is closed as stale (T12).
+    is read again, outside the transaction; if it moved, the card is closed as stale (T12). `down`: systems that did not answer for an earlier card of the same request; it is added to.
     Raises NotFound (404) for outsiders and Forbidden (403) without the right; then, in this order: AlreadyDecided,
     Expired, Claimed, Changed (409), SelfApproval (403), BadVerdict (422), SignInAgain (403), Stale or Unreadable (409),
     BadArgs (422). The same verdict again is a replay.
     Whose attention is in doubt may also meet CoolDown (409) or TooFast (422) when they approve.
     """
     ask = _Ask(verdict, version, digest, args, reason.strip(), actor, channel, confirm, signed_in_at)
-    seen = target_of_open(actor, proposal_id) if verdict in _CONSENT else None
+    seen = target_of_open(actor, proposal_id, down=down) if verdict in _CONSENT else None
     refusal: errors.Refused = errors.Expired()
     with transaction.atomic():
         row = moves.lock(proposal_id)

@@ -49,10 +49,11 @@ class Found:
 TargetNow = NothingWatched | Unreadable | Found
 
 
-def target_now(row: Proposal) -> TargetNow:
+def target_now(row: Proposal, *, down: set[str] | None = None) -> TargetNow:
     """Read a proposal's target again, within 2 s. Never inside a transaction: a lock must not wait for a network.
 
     2 queries at most. What was planted describes a past that nobody can read again, so it counts as unmoved.
+    `down` holds, for whoever reads many, the systems that did not answer one of them: they are not waited for again.
     """
     watched = tuple(row.action_type.watch_fields)
     if not watched:
@@ -61,12 +62,9 @@ def target_now(row: Proposal) -> TargetNow:
         return Found(row.body.state_proposed, watched)
     if outside.is_outside(row.thread_id) and not is_read_here(row.target, team_id=row.team_id):
         return NothingWatched()
-    try:
-        fields = client.read(row.target, timeout=READ_WITHIN_S).fields
-    except NotFound:
-        fields = {}
-    except ConnectorError as error:
-        return Unreadable(str(error))
+    fields = _read(row.target, down)
+    if isinstance(fields, Unreadable):
+        return fields
     try:
         canonical({name: fields.get(name) for name in watched})
     except CanonicalError:
@@ -75,13 +73,27 @@ def target_now(row: Proposal) -> TargetNow:
     return Found(now, watched, tuple(moved_fields(row.body.state_proposed, now, watched)))
 
 
-def target_of_open(user: User, proposal_id: int) -> TargetNow | None:
+def _read(target: str, down: set[str] | None) -> Mapping[str, Any] | Unreadable:
+    system = target.partition(":")[0]
+    if down is not None and system in down:
+        return Unreadable("Its system could not be read a moment ago.")
+    try:
+        return client.read(target, timeout=READ_WITHIN_S).fields
+    except NotFound:
+        return {}
+    except ConnectorError as error:
+        if down is not None:
+            down.add(system)
+        return Unreadable(str(error))
+
+
+def target_of_open(user: User, proposal_id: int, *, down: set[str] | None = None) -> TargetNow | None:
     """Read the target of a card that a person may see and that still waits; None for any other. 1 query and the reading."""
     rows = Proposal.objects.select_related("action_type", "body").filter(pk=proposal_id, state__in=OPEN)
     row = rows.exclude(action_type__watch_fields=[]).first()
     if row is None or not user.has_perm("approvals.view", row.team_id):
         return None
-    return target_now(row)
+    return target_now(row, down=down)
 
 
 @dataclass(frozen=True, slots=True)
