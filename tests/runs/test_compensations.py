@@ -45,6 +45,17 @@ def test_a_secret_among_the_arguments_was_kept_to_the_letter():
     assert made == {"ticket": "T-1", "queue": "login"}
 
 
+def test_a_secret_under_a_name_that_a_pointer_escapes_is_not_put_back_either():
+    for field, place in (("a/b", "a~1b"), ("a~b", "a~0b")):
+        with pytest.raises(NotPlanned, match="held a secret"):
+            plan(
+                {"x": f"before.{field}"},
+                args={},
+                before={field: "[redacted:0a1b2c3d]"},
+                redacted=[f"/state_proposed/{place}"],
+            )
+
+
 @pytest.mark.parametrize(
     ("args", "before", "redacted", "missing"),
     [

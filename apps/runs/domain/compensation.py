@@ -53,7 +53,8 @@ def plan(
 
 
 def _is_lost(field: str, redacted: Collection[str]) -> bool:
-    place = f"/state_proposed/{field}"
+    # A field's name is escaped in a pointer (RFC 6901), or a secret under such a name would pass unseen.
+    place = f"/state_proposed/{field.replace('~', '~0').replace('/', '~1')}"
     return any(each == place or each.startswith(f"{place}/") for each in redacted)
 
 
