@@ -96,10 +96,10 @@ def after_verdict(row: Proposal, decision: Decision, found: Attention, *, at: da
 @transaction.atomic
 def watch_run(decision_id: int, *, at: datetime | None = None) -> None:
     """Look at the run of approvals that this one continued, and act on it if it is too long for this team."""
-    decision = Decision.objects.select_related("actor", "proposal").get(pk=decision_id)
-    person, row, now = decision.actor, decision.proposal, at or clock()
-    if person is None:
+    decision = Decision.objects.select_related("actor", "proposal").filter(pk=decision_id).first()
+    if decision is None or decision.actor is None:
         return
+    person, row, now = decision.actor, decision.proposal, at or clock()
     since = max(now - queries.WINDOW, queries.latest(person, at=now).cool_down_until or now - queries.WINDOW)
     run = queries.run_of_approvals(person, team_id=row.team_id, action_type_id=row.action_type_id, since=since)
     if run.is_alarming:
