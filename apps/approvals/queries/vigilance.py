@@ -4,17 +4,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, TruncDate
+from django.db import connection
+from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models.functions import TruncDate
 
 from apps.accounts.models import User
 from apps.accounts.queries import team_ids_with, users_with
 from apps.approvals.domain import vigilance
 from apps.approvals.domain.vigilance import Attention, DrillSeen, Figures, Look
-from apps.approvals.models import CardView, Decision, Drill, Proposal, ProposalBody, SecondLook, Vigilance
+from apps.approvals.models import Decision, Drill, Proposal, ProposalBody, SecondLook, Vigilance
 from apps.approvals.queries.drills import outcome_of
 from apps.approvals.queries.last_words import final_decisions
 
@@ -31,31 +31,44 @@ LOOKS: Final = 20
 _STEPS: Final = {each.response: each for each in vigilance.STEPS}
 
 
+# Asked with every verdict, so it is one statement that nothing has to build. A card that was claimed meanwhile has a look for
+# each version: the look began with the first still open. Whoever decided a lot, but never this kind, would else have every
+# decision of theirs read: so the latest come first, and the kind after.
+_STANDING: Final = """
+WITH measured AS (
+    SELECT response, cool_down_until FROM approvals_vigilance
+    WHERE user_id = %(user)s AND day BETWEEN %(since)s AND %(today)s ORDER BY day DESC LIMIT 1
+), looks AS (
+    SELECT opened_at, closed_at FROM approvals_cardview
+    WHERE user_id = %(user)s AND proposal_id = %(proposal)s AND opened_at >= %(asked_at)s
+), lately AS (
+    SELECT id, proposal_id, verdict, decided_at FROM approvals_decision
+    WHERE actor_id = %(user)s AND by_kind = 'person' ORDER BY decided_at DESC, id DESC LIMIT %(lately)s
+)
+SELECT (SELECT response FROM measured), (SELECT cool_down_until FROM measured),
+    coalesce((SELECT min(opened_at) FROM looks WHERE closed_at IS NULL), (SELECT max(opened_at) FROM looks)),
+    ARRAY(
+        SELECT verdict FROM lately JOIN approvals_proposal AS decided ON decided.id = lately.proposal_id
+        WHERE decided.action_type_id = %(kind)s ORDER BY decided_at DESC, lately.id DESC LIMIT %(run)s
+    )
+"""
+
+
 def attention_of(user: User, row: Proposal, *, at: datetime) -> Attention:
     """Return how a person stands before a card that they are about to decide. 1 query."""
-    latest = _recent(at).filter(user=OuterRef("pk")).order_by("-day")
-    views = CardView.objects.filter(user=OuterRef("pk"), proposal=row.pk, opened_at__gte=row.created_at)
-    own = Decision.objects.filter(actor=user, by_kind=Decision.By.PERSON).order_by("-decided_at", "-pk")
-    # Whoever decided a lot, but never this kind, would else have every decision of theirs looked at.
-    lately = own.values("pk")[:JUST_DECIDED]
-    before = Decision.objects.filter(pk__in=lately, proposal__action_type=row.action_type_id)
-    before = before.order_by("-decided_at", "-pk")
-    facts = (
-        User.objects.filter(pk=user.pk)
-        .annotate(
-            response=Subquery(latest.values("response")[:1]),
-            until=Subquery(latest.values("cool_down_until")[:1]),
-            # A card that was claimed meanwhile has a row for each version; the look began with the first still open.
-            opened=Coalesce(
-                Subquery(views.filter(closed_at__isnull=True).order_by("opened_at").values("opened_at")[:1]),
-                Subquery(views.order_by("-opened_at").values("opened_at")[:1]),
-            ),
-            before=ArraySubquery(before.values("verdict")[: vigilance.SHORTEST_RUN - 1]),
-        )
-        .values_list("response", "until", "opened", "before")
-        .get()
-    )
-    response, until, opened_at, verdicts = facts
+    given: dict[str, Any] = {
+        "user": user.pk,
+        "proposal": row.pk,
+        "asked_at": row.created_at,
+        "kind": row.action_type_id,
+        "since": (at - WINDOW).date(),
+        "today": at.date(),
+        "lately": JUST_DECIDED,
+        "run": vigilance.SHORTEST_RUN - 1,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, given)
+        response, until, opened_at, verdicts = cursor.fetchone()
     return Attention(
         response=response or "none",
         cool_down_until=until,
