@@ -14,12 +14,12 @@ from apps.approvals.domain.bulk import GroupKey, Shown
 from apps.approvals.domain.hidden import reveal
 from apps.approvals.domain.search import Search
 from apps.approvals.domain.wire.asked import APPROVE
-from apps.approvals.models import Decision, Proposal
+from apps.approvals.models import Proposal
 from apps.approvals.models.proposals import ProposalQuerySet
 from apps.approvals.queries import reviewers
 from apps.approvals.queries.opened import opened_by
 from apps.approvals.queries.outside import choices_of, messages_of
-from apps.approvals.queries.rows import InboxRow, in_order, rows_of
+from apps.approvals.queries.rows import InboxRow, in_order, needs_another_than, rows_of
 from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
 from apps.audit.clock import clock
@@ -142,14 +142,9 @@ def titles(user: User, ids: Iterable[int]) -> dict[int, str]:
 def _waiting(desk: reviewers.Desk, now: datetime) -> ProposalQuerySet:
     """What a person may decide together with others: not what they snoozed, own, or approved already."""
     user = desk.user
-    approved = Decision.objects.filter(actor=user, voided_at__isnull=True, verdict__in=("approve", "edit"))
     found = visible(user).waiting().filter(matching(Search(), reader=user, at=now), risk_class__in=bulk.RISKS)
-    barred = Q(agent_version__agent__owner=user) | Q(agent_version__author=user)
-    return (
-        found.filter(desk.reach())
-        .exclude(barred)
-        .exclude(pk__in=approved.filter(proposal__state__in=("pending", "claimed")).values("proposal"))
-    )
+    barred = Q(agent_version__agent__owner=user) | Q(agent_version__author=user) | Q(requested_by=user)
+    return found.filter(desk.reach()).exclude(barred).exclude(needs_another_than(user))
 
 
 def _groups(found: ProposalQuerySet) -> list[Group]:

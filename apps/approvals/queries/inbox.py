@@ -13,7 +13,7 @@ from apps.approvals.models import Decision, Proposal
 from apps.approvals.models.proposals import ProposalQuerySet
 from apps.approvals.queries import reviewers, views
 from apps.approvals.queries.last_words import by, final_decisions, verdict_words
-from apps.approvals.queries.rows import InboxRow, approved_by, behind, in_order, rows, rows_of
+from apps.approvals.queries.rows import InboxRow, behind, in_order, needs_another_than, rows, rows_of
 from apps.approvals.queries.searching import matching
 from apps.approvals.queries.visible import visible
 from apps.audit.clock import clock
@@ -203,7 +203,7 @@ def next_waiting(
     # The first ones are all taken, or all this person's own: look behind them, which costs joins over all that waits.
     found = found.filter(desk.reach()).exclude(agent_version__agent__owner=user)
     found = found.exclude(agent_version__author=user).exclude(requested_by=user)
-    found = found.exclude(state=states.CLAIMED, claim_until__gt=now).exclude(_is_half_mine(user))
+    found = found.exclude(state=states.CLAIMED, claim_until__gt=now).exclude(needs_another_than(user))
     return next((row.id for row in rows(found, desk, now, slice(20)) if _may_open(row)), None)
 
 
@@ -213,7 +213,7 @@ def waiting_count(user: User, *, at: datetime | None = None) -> int:
     desk = reviewers.desk(user, at=now)
     if not desk.may_decide_any:
         return 0
-    return _found(user, EVERYTHING, now).filter(desk.reach()).exclude(_is_half_mine(user)).count()
+    return _found(user, EVERYTHING, now).filter(desk.reach()).exclude(needs_another_than(user)).count()
 
 
 def unknown_count(user: User) -> int:
@@ -256,15 +256,10 @@ def _counts(desk: reviewers.Desk, search: Search, kept: Sequence[views.View], no
     everything = condition(EVERYTHING)
     counted = {
         "waiting": Count("pk", filter=everything or None),
-        "mine": Count("pk", filter=everything & desk.reach() & ~_is_half_mine(user)),
+        "mine": Count("pk", filter=everything & desk.reach() & ~needs_another_than(user)),
         **{name: Count("pk", filter=condition(each) or None) for name, each in wanted.items()},
     }
     return waiting.aggregate(oldest=Min("created_at", filter=everything or None), **counted)
-
-
-def _is_half_mine(user: User) -> Q:
-    """What this person approved and somebody else must, too; the number of approvals keeps the rest from being looked up."""
-    return Q(approvals_given__gt=0) & Q(approved_by(user))
 
 
 def _may_open(row: InboxRow) -> bool:

@@ -88,6 +88,11 @@ def approved_by(user: User) -> Exists:
     return Exists(consents.filter(proposal=OuterRef("pk")))
 
 
+def needs_another_than(user: User) -> Q:
+    """What this person approved and somebody else must, too; the number of approvals keeps the rest from being looked up."""
+    return Q(approvals_given__gt=0) & Q(approved_by(user))
+
+
 def in_order(found: ProposalQuerySet, now: datetime) -> ProposalQuerySet:
     """Order open cards by what waits most at `now`.
 
