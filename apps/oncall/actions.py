@@ -10,7 +10,7 @@ from django.db.models import Q
 from apps.accounts.models import Team, User
 from apps.audit import actions as audit
 from apps.audit.clock import clock
-from apps.oncall.domain.rotation import instant
+from apps.oncall.domain.wall import instant
 from apps.oncall.errors import NobodyNamed, ScheduleExists, UnknownZone
 from apps.oncall.models import Layer, Position, Schedule, Unit
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.oncall.domain.resolve import Layer, Turn, answering, turns
-from apps.oncall.domain.rotation import UNITS, Rotation, instant
+from apps.oncall.domain.rotation import UNITS, Rotation
+from apps.oncall.domain.wall import instant
 
 
 def wall(text):

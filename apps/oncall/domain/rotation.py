@@ -1,9 +1,10 @@
 """When shifts change hands. Wall-clock arithmetic of rules 12 and 29: a pure function of every instant, past and future."""
 
-import calendar
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from apps.oncall.domain.wall import instant, months_later
 
 _STEP = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
 UNITS = (*_STEP, "monthly")
@@ -37,7 +38,7 @@ class Rotation:
 
     def _wall(self, k: int) -> datetime:
         if self.unit == "monthly":
-            return _months_later(self.start, k * self.length)
+            return months_later(self.start, k * self.length)
         return self.start + k * self.length * _STEP[self.unit]
 
     def _guess(self, at: datetime) -> int:
@@ -46,38 +47,3 @@ class Rotation:
             months = (local.year - self.start.year) * 12 + local.month - self.start.month
             return months // self.length
         return (local - self.start) // (self.length * _STEP[self.unit])
-
-
-def instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """
-    Return the earliest instant, in UTC, at which the zone's clock reads `wall` or later (rule 12).
-
-    A repeated time is its first pass; a time in a gap is the moment after the gap.
-    """
-    late = (wall - _offset(wall, zone, fold=0)).replace(tzinfo=UTC)
-    if _reads(late, zone) == wall:
-        return late
-    # In a gap: fold 1 counts with the offset after it, and so lands before the gap.
-    early = (wall - _offset(wall, zone, fold=1)).replace(tzinfo=UTC)
-    while late - early > timedelta.resolution:
-        middle = early + (late - early) // 2
-        if _reads(middle, zone) >= wall:
-            late = middle
-        else:
-            early = middle
-    return late
-
-
-def _offset(wall: datetime, zone: ZoneInfo, *, fold: int) -> timedelta:
-    offset = wall.replace(tzinfo=zone, fold=fold).utcoffset()
-    return offset if offset is not None else timedelta()
-
-
-def _reads(at: datetime, zone: ZoneInfo) -> datetime:
-    return at.astimezone(zone).replace(tzinfo=None, fold=0)
-
-
-def _months_later(start: datetime, months: int) -> datetime:
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    last_day = calendar.monthrange(year, month + 1)[1]
-    return start.replace(year=year, month=month + 1, day=min(start.day, last_day))
