@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import F, Max, Min
 
-from apps.approvals.models import Decision, Proposal
+from apps.approvals.models import Decision, Proposal, ResumeOutbox
 from apps.connectors.models import ActionExecution
 from apps.runs.models import Run
 from tests.flows.clinc import Case
@@ -72,6 +73,31 @@ def decision_to_execution() -> Spread:
     decided = dict(Decision.objects.filter(final=True, voided_at=None).values_list("proposal_id", "decided_at"))
     ended = ActionExecution.objects.filter(state="done", suppressed=0).values_list("proposal_id_value", "ended_at")
     return spread([(at - decided[pk]).total_seconds() for pk, at in ended if at and pk in decided])
+
+
+_CHECKPOINTS: Final = """
+WITH kept AS (
+    SELECT thread_id, pg_column_size(each.*) AS size FROM checkpoints AS each
+    UNION ALL SELECT thread_id, pg_column_size(each.*) FROM checkpoint_blobs AS each
+    UNION ALL SELECT thread_id, pg_column_size(each.*) FROM checkpoint_writes AS each
+)
+SELECT count(DISTINCT thread_id), count(*), sum(size) FROM kept
+"""
+
+
+def resume_to_end() -> Spread:
+    """From the moment a thread is handed its answer to the end of its run, with the write between them."""
+    handed = dict(ResumeOutbox.objects.filter(handed_at__isnull=False).values_list("thread_id", "handed_at"))
+    ended = Run.objects.filter(thread_id__in=handed, ended_at__isnull=False).values_list("thread_id", "ended_at")
+    return spread([(at - handed[thread]).total_seconds() for thread, at in ended])
+
+
+def checkpoints_per_run() -> str:
+    """What one run leaves in the tables of LangGraph: rows, and their size as stored."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CHECKPOINTS)
+        threads, rows, size = cursor.fetchone()
+    return f"{rows / threads:.0f} rows, {size / threads / 1000:.0f} kB" if threads else "none"
 
 
 def routing(cases: Mapping[str, Case]) -> Routing:
