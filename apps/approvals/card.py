@@ -19,7 +19,7 @@ from apps.approvals.domain.edit import UNSTATED_MATERIALITY
 from apps.approvals.domain.hidden import has_hidden, reveal
 from apps.approvals.domain.vigilance import Attention
 from apps.approvals.domain.wire.asked import APPROVE
-from apps.approvals.models import Decision, Proposal
+from apps.approvals.models import ApprovalPolicy, Decision, Proposal
 from apps.approvals.queries.last_words import NOBODY
 from apps.approvals.redacting import redacted
 from apps.audit.domain.canonical import canonical
@@ -126,6 +126,7 @@ class Card:
     target: str
     subject: str
     consequence: str
+    once_approved: str
     cost_of_delay: str
     diff: tuple[DiffRow, ...]
     args: tuple[ArgField, ...]
@@ -151,6 +152,7 @@ class Card:
     claim_until: datetime | None
     created_at: datetime
     deadline: datetime | None
+    is_extended_once: bool
     sla_due: datetime | None
     execute_after: datetime | None
     undo_until: datetime | None
@@ -247,6 +249,7 @@ def assemble(
         target=reveal(row.target),
         subject=reveal(row.subject),
         consequence=_consequence(row),
+        once_approved=_once_approved(row),
         cost_of_delay=wording.cost_of_delay(row.sla_due, now) if row.is_open else "",
         diff=_diff(body.state_proposed, body.state_if_approved, kind.watch_fields),
         args=_args(row),
@@ -272,6 +275,7 @@ def assemble(
         claim_until=row.claim_until if is_held else None,
         created_at=row.created_at,
         deadline=row.deadline,
+        is_extended_once=_is_extended_once(row),
         sla_due=row.sla_due,
         execute_after=row.execute_after,
         undo_until=row.execute_after if is_undoable else None,
@@ -422,6 +426,18 @@ def _consequence(row: Proposal) -> str:
     if row.args == row.args_original and row.body.consequence:
         return reveal(row.body.consequence)
     return reveal(redacted(in_words(row.action_type.consequence, args=row.args, target=row.target)))
+
+
+def _once_approved(row: Proposal) -> str:
+    """What can run and what is a drill are told alike: a card must not give a drill away."""
+    undo_s = row.policy.undo_s if row.policy else 0
+    return wording.once_approved(row.approvals_needed, row.approvals_given, undo_s)
+
+
+def _is_extended_once(row: Proposal) -> bool:
+    """Say whether silence gives the window once more before it ends the card."""
+    wants = row.policy is not None and row.policy.on_expiry == ApprovalPolicy.OnExpiry.EXTEND_ONCE
+    return wants and row.extended_at is None
 
 
 def _diff(proposed: Mapping[str, Any], if_approved: Mapping[str, Any], watched: Sequence[str]) -> tuple[DiffRow, ...]:

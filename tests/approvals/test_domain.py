@@ -241,6 +241,19 @@ class TestWindow:
     def test_without_a_promise_waiting_costs_nothing_to_say(self):
         assert wording.cost_of_delay(None, NOON) == ""
 
+    @pytest.mark.parametrize(
+        ("needed", "given", "undo_s", "words"),
+        [
+            (1, 0, 5, "Your approval is enough. It runs 5 s later, and can be undone until then."),
+            (1, 0, 0, "Your approval is enough. It runs at once, and cannot be undone."),
+            (2, 0, 30, "Your approval alone runs nothing: after you, one more person must approve."),
+            (3, 0, 30, "Your approval alone runs nothing: after you, 2 more people must approve."),
+            (2, 1, 30, "Your approval is enough. It runs 30 s later, and can be undone until then."),
+        ],
+    )
+    def test_a_card_says_what_one_more_approval_sets_off(self, needed, given, undo_s, words):
+        assert wording.once_approved(needed, given, undo_s) == words
+
 
 # Order
 

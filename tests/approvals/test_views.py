@@ -49,6 +49,22 @@ def test_an_empty_inbox_says_all_clear(as_ben):
     assert b"All clear" in as_ben.get("/inbox/").content
 
 
+def test_a_card_says_until_when_an_approval_can_be_undone(as_ben, team, ada):
+    card = make_proposal(team, ada, at=clock(), policy={"undo_s": 15})
+
+    assert b"It runs 15 s later, and can be undone until then." in as_ben.get(f"/inbox/{card.pk}/").content
+
+
+def test_a_card_says_that_its_time_is_given_once_more_until_it_was(as_ben, team, ada):
+    card = make_proposal(team, ada, at=clock(), policy={"on_expiry": "extend_once"})
+
+    assert b"the time is given once more" in as_ben.get(f"/inbox/{card.pk}/").content
+
+    Proposal.objects.filter(pk=card.pk).update(extended_at=clock())
+
+    assert b"If nobody decides: it expires" in as_ben.get(f"/inbox/{card.pk}/").content
+
+
 def test_opening_a_card_claims_it_and_frees_the_one_before(as_ben, ben, proposals):
     first, second, _ = proposals
 

@@ -76,6 +76,17 @@ def who_answers(on_duty: Sequence[str], stand_ins: Sequence[str], *, is_lead: bo
     return "Nobody is on call, and nobody of the team can add a rotation: an administrator can name an operator."
 
 
+def once_approved(needed: int, given: int, undo_s: int) -> str:
+    """Say what one more approval sets off, and until when it can be taken back."""
+    left = needed - given - 1
+    if left > 0:
+        others = "one more person" if left == 1 else f"{left} more people"
+        return f"Your approval alone runs nothing: after you, {others} must approve."
+    if undo_s:
+        return f"Your approval is enough. It runs {window.in_words(undo_s)} later, and can be undone until then."
+    return "Your approval is enough. It runs at once, and cannot be undone."
+
+
 def cost_of_delay(due: datetime | None, now: datetime) -> str:
     """Say what waiting costs, or nothing if no promise to a customer hangs on it."""
     if due is None:
