@@ -65,6 +65,14 @@ def test_a_card_says_that_its_time_is_given_once_more_until_it_was(as_ben, team,
     assert b"If nobody decides: it expires" in as_ben.get(f"/inbox/{card.pk}/").content
 
 
+def test_a_search_that_finds_nothing_does_not_claim_that_nothing_waits(as_ben, proposals):
+    content = as_ben.get("/inbox/?q=zebra").content
+
+    assert b"No card is open" in content
+    assert b"All clear" not in content
+    assert b"a shorter beginning finds more" in content
+
+
 def test_opening_a_card_claims_it_and_frees_the_one_before(as_ben, ben, proposals):
     first, second, _ = proposals
 
