@@ -316,6 +316,20 @@ class TestPhone:
         expect(title(page)).to_have_text("Route T-1")
         expect(title(page)).to_be_in_viewport()
 
+    def test_a_link_to_one_card_shows_the_card_first(self, open_page, cards):
+        page = open_page(f"/inbox/{cards[3].pk}/", **self.SIZE)
+
+        expect(title(page)).to_be_in_viewport()
+
+    def test_the_verdict_on_a_group_stays_above_the_navigation(self, open_page, cards):
+        page = open_page(f"/inbox/groups/?card={cards[0].pk}&all", **self.SIZE)
+        navigation = page.locator("nav.bar").bounding_box()
+
+        boxes = [each.bounding_box() for each in page.locator("#group footer.verdict button:visible").all()]
+
+        assert len(boxes) == 2
+        assert all(each["y"] + each["height"] <= navigation["y"] for each in boxes)
+
     def test_a_typed_verdict_fits(self, open_page, dear):
         page = open_page(f"/inbox/{dear.pk}/", **self.SIZE)
         page.get_by_role("button", name="Approve…").tap()
