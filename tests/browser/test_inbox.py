@@ -53,6 +53,14 @@ def wait_until_drawn_ahead(page):
     page.locator("#ahead template").wait_for(state="attached")
 
 
+def test_a_short_title_stands_below_what_the_card_is(open_page, dear):
+    page = open_page()
+
+    above = page.locator("#detail header .cluster").bounding_box()
+
+    assert title(page).bounding_box()["y"] >= above["y"] + above["height"]
+
+
 def test_five_cards_by_five_keys(open_page, cards):
     page = open_page()
 
