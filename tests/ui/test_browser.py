@@ -49,6 +49,16 @@ def open_gallery(browser, session_cookie, live_server):
     return open_it
 
 
+def test_text_and_controls_have_the_sizes_of_the_design(open_gallery):
+    page = open_gallery()
+
+    def size(selector, what):
+        return page.locator(selector).first.evaluate(f"element => getComputedStyle(element).{what}")
+
+    assert (size("body", "fontSize"), size("main .meta", "fontSize"), size("h1", "fontSize")) == ("14px", "12px", "20px")
+    assert size("main button:not(.small)", "minHeight") == "32px"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_and_charts_are_drawn_under_the_policy(open_gallery, theme):
     page = open_gallery(theme)
