@@ -65,7 +65,9 @@ class SnoozeForm(forms.Form):
 
 
 class HandOverForm(forms.Form):
-    to = forms.ModelChoiceField(User.objects.none(), label="To whom", empty_label=None)
+    to = forms.ModelChoiceField(
+        User.objects.none(), label="To whom", empty_label=None, widget=forms.Select(attrs={"autofocus": True})
+    )
     reason = forms.CharField(label="Why", max_length=300, required=False)
 
     def __init__(self, *args: Any, people: Sequence[User], **kwargs: Any) -> None:

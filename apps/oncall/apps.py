@@ -26,6 +26,6 @@ class OnCallConfig(AppConfig):
             )
         )
         navigation.register(
-            navigation.Item("On call", "oncall:index", icon="phone-call", right="oncall.view", order=40, key="o")
+            navigation.Item("On call", "oncall:index", icon="phone-call", right="oncall.view", order=40, key="n")
         )
         panels.register("agent", panels.Panel("Who answers", "oncall:agent_panel", order=30))

@@ -131,7 +131,8 @@
   const keyRow = (keys, label) =>
     make("div", {}, make("dt", {}, make("span", { class: "keys" }, ...keys.split(" ").map((key) => make("kbd", {}, key)))), make("dd", {}, label));
   const listKeys = () => {
-    const rows = keyed().map((element) => [element.dataset.key, labelOf(element)]);
+    // What needs a selection first has its key all the same.
+    const rows = all("[data-key]", scope()).filter(isVisible).map((element) => [element.dataset.key, labelOf(element)]);
     const here = rows.filter(([key]) => !key.startsWith("g ") && key !== "/");
     if (lists().length) here.unshift(["j", "Next in the list"], ["k", "Previous in the list"], ["o", "Open"]);
     if (lists().some((list) => one("[type=checkbox]", list))) here.unshift(["x", "Select or leave out"]);

@@ -275,6 +275,15 @@ def test_capitals_ask_for_shift(open_page, cards):
     expect(page.locator("#reject-all")).to_be_visible()
 
 
+def test_the_keys_of_a_group_are_listed_before_anything_is_selected(open_page, cards):
+    page = open_page(f"/inbox/groups/?card={cards[0].pk}")
+    page.locator(".picks [type=checkbox]:checked").uncheck()
+
+    page.keyboard.press("?")
+
+    expect(page.locator("#keys [data-keys-here]")).to_contain_text("Approve selected")
+
+
 def test_a_group_is_decided_by_keys_after_some_were_opened(open_page, cards):
     page = open_page()
     expect(title(page)).to_have_text("Route T-1")
