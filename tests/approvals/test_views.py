@@ -1,6 +1,7 @@
 """The inbox as a reviewer uses it, with and without htmx, and what it answers when it says no."""
 
 import json
+import re
 from datetime import timedelta
 
 import pgtrigger
@@ -71,6 +72,19 @@ def test_a_search_that_finds_nothing_does_not_claim_that_nothing_waits(as_ben, p
     assert b"No card is open" in content
     assert b"All clear" not in content
     assert b"a shorter beginning finds more" in content
+
+
+def test_a_line_of_the_queue_names_the_risk_before_an_agent_of_any_length(as_ben, proposals):
+    assert b">Medium risk \xc2\xb7 Ticket desk<" in as_ben.get("/inbox/").content
+
+
+def test_no_two_links_of_the_inbox_share_a_key(client, team):
+    client.force_login(make_member(team, *Role))
+
+    keys = re.findall(r'data-key="(g .)"', client.get("/inbox/").content.decode())
+
+    assert {"g o", "g n", "g h"} <= set(keys)
+    assert len(keys) == len(set(keys))
 
 
 def test_opening_a_card_claims_it_and_frees_the_one_before(as_ben, ben, proposals):

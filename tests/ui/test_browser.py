@@ -55,7 +55,11 @@ def test_text_and_controls_have_the_sizes_of_the_design(open_gallery):
     def size(selector, what):
         return page.locator(selector).first.evaluate(f"element => getComputedStyle(element).{what}")
 
-    assert (size("body", "fontSize"), size("main .meta", "fontSize"), size("h1", "fontSize")) == ("14px", "12px", "20px")
+    assert (size("body", "fontSize"), size("main .meta", "fontSize"), size("h1", "fontSize")) == (
+        "14px",
+        "12px",
+        "20px",
+    )
     assert size("main button:not(.small)", "minHeight") == "32px"
 
 

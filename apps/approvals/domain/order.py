@@ -47,8 +47,10 @@ def in_order(cards: Iterable[Waiting], *, now: datetime) -> list[Waiting]:
 
 
 def age_in_words(age: timedelta) -> str:
-    """Say how long something waits, in one unit: "31 m", "4 h", "2 d"."""
+    """Say how long something waits, in one unit: "under 1 m", "31 m", "4 h", "2 d"."""
     minutes = int(age.total_seconds() // 60)
+    if minutes < 1:
+        return "under 1 m"
     if minutes < 60:  # noqa: PLR2004  # minutes of an hour
         return f"{minutes} m"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"

@@ -21,7 +21,7 @@ def queue_row(context: Context, row: InboxRow, *, out_of_band: bool = False) -> 
         '<li id="proposal-{id}"{current}{oob}><input type="hidden" name="shown" value="{id}:{version}">{opened}'
         '<a class="row" href="{url}{trail}" hx-post="{url}claim/" hx-target="#detail" hx-swap="innerHTML"'
         ' hx-push-url="{url}{trail}" hx-sync="#detail:replace" data-item{current}>{chip}<span class="row-main">'
-        '<span class="row-title" title="{title}">{title}</span><span class="row-meta">{meta}</span></span>'
+        '<span class="row-title" title="{title}">{title}</span><span class="row-meta" title="{meta}">{meta}</span></span>'
         '<span class="row-end"><span>{age}</span>{due}</span></a></li>',
         id=row.id,
         version=row.version,
@@ -51,7 +51,8 @@ def _chip(row: InboxRow) -> SafeString:
 
 
 def _meta(row: InboxRow) -> list[str]:
-    said = [row.agent_name, f"{row.risk} risk"]
+    # A long name is cut at the end of the line: it stands behind what nobody may miss.
+    said = [f"{row.risk.capitalize()} risk"]
     if row.approvals_needed > 1:
         said.append(f"{row.approvals_given} of {row.approvals_needed} approvals")
     if row.is_escalated and row.is_open:
@@ -62,4 +63,4 @@ def _meta(row: InboxRow) -> list[str]:
         said.append(f"{row.claimed_by} is deciding")
     elif row.assigned_to:
         said.append("handed to you" if row.assigned_to_me else f"handed to {row.assigned_to}")
-    return said
+    return [*said, row.agent_name]
