@@ -165,12 +165,13 @@ class Conditions:
 
     def _usual_reasons(self, facts: Facts, needed: int, holding: Sequence[int]) -> list[str]:
         """Say why people are asked where no rule asks for them."""
+        why_two = [_why_two(facts)] if needed >= FOUR_EYES else []
         if self.auto_from_confidence is None:
-            return ["The policy asks a person every time."]
+            return ["The policy asks a person every time.", *why_two]
         if not self.is_sure(facts.confidence):
-            return [_unsure(facts.confidence, self.auto_from_confidence)]
-        if needed >= FOUR_EYES:
-            return ["Two people decide this kind of action."]
+            return [_unsure(facts.confidence, self.auto_from_confidence), *why_two]
+        if why_two:
+            return why_two
         if not holding and any(rule.then == ALONE for rule in self.rules):
             return ["No rule lets this one run alone."]
         return []
@@ -183,6 +184,14 @@ class Conditions:
         """Name the first argument that a rule is about, for the form field beside which its refusal is shown."""
         fields = (clause.field for clause in self.rules[place].when)
         return next((each.split(".")[1] for each in fields if each.startswith("args.")), "")
+
+
+def _why_two(facts: Facts) -> str:
+    if facts.risk == "high":
+        return "It is of high risk, so two people decide."
+    if facts.reversibility == "irreversible":
+        return "It cannot be taken back, so two people decide."
+    return "Two people decide this kind of action."
 
 
 def assess(stored: object, facts: Facts, *, approvals: int = 1) -> Assessment:
