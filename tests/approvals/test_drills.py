@@ -15,9 +15,9 @@ from apps.agents.models import KillSwitch
 from apps.approvals import checking
 from apps.approvals.actions import closing, drills, verdicts
 from apps.approvals.actions.drills import NothingToPlant, plant_drill
-from apps.approvals.actions.escalating import escalate
+from apps.approvals.actions.escalating import escalate, escalate_due
 from apps.approvals.domain.edit import changed_fields
-from apps.approvals.models import Decision, Drill, Proposal, Vigilance
+from apps.approvals.models import Decision, Drill, Notice, Proposal, Vigilance
 from apps.approvals.queries import cards, history, inbox
 from apps.approvals.queries.drills import drills_page, pace_of_agents
 from apps.approvals.queries.rules import load
@@ -27,6 +27,7 @@ from apps.slo import queries as slo
 from tests.factories.accounts import make_member
 from tests.factories.approvals import TEN, decide, make_policy, make_proposal
 from tests.factories.attention import REFUND, make_case, make_refund_agent
+from tests.factories.notices import make_channel
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -286,6 +287,20 @@ class TestNothingTells:
         assert "1 of 2 approvals given" in page
         assert "drill" not in page.lower()
         assert inbox.queue(ben).decided_today == before + 1
+
+    def test_the_clock_escalates_it_for_the_eye_and_the_log_and_calls_nobody(self, client, twins, audit_events, cora):
+        hook = make_channel(twins[0].team, cora, events=["escalated"])
+        Proposal.objects.update(next_escalation_at=clock())
+        client.force_login(cora)
+
+        assert escalate_due() == 2
+
+        drill, twin = (audit_events(row)[-1] for row in twins)
+        assert drill["action"] == twin["action"] == "proposal.escalated"
+        assert (drill["actor"], drill["payload"]) == (twin["actor"], twin["payload"])
+        rows = {row.id: row for row in inbox.inbox_rows(cora, at=clock())}
+        assert [rows[row.pk].is_escalated for row in twins] == [True, True]
+        assert list(Notice.objects.filter(channel=hook).values_list("proposal", flat=True)) == [twins[1].pk]
 
     def test_its_intake_event_is_that_of_any_card(self, twins, audit_events):
         drill, twin = (audit_events(row)[0] for row in twins)

@@ -7,12 +7,12 @@ import pytest
 
 from apps.accounts.models import Role
 from apps.approvals import errors, tasks
-from apps.approvals.actions import closing, second_looks, vigilance
+from apps.approvals.actions import closing, escalating, second_looks, vigilance
 from apps.approvals.actions.drills import plant_drill
 from apps.approvals.actions.vigilance import CoolDown, TooFast
 from apps.approvals.domain import pace
 from apps.approvals.domain import vigilance as rules
-from apps.approvals.models import CardView, Decision, SecondLook, Vigilance
+from apps.approvals.models import CardView, Decision, Notice, SecondLook, Vigilance
 from apps.approvals.queries import cards, inbox
 from apps.approvals.queries import vigilance as queries
 from apps.approvals.queries.history import decided_counts
@@ -22,6 +22,7 @@ from apps.slo.actions import _decisions
 from tests.factories.accounts import make_member
 from tests.factories.approvals import TEN, decide, make_proposal
 from tests.factories.attention import REFUND, make_case, make_refund_agent, make_vigilance
+from tests.factories.notices import make_channel
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -111,6 +112,23 @@ class TestSecondLooks:
         assert shown.past.total == 0
         assert inbox.waiting_count(bo, at=LATER) == 1
         assert "second" not in str(shown).lower().replace("second_look", "")
+
+    @pytest.mark.parametrize("by_hand", [False, True])
+    def test_escalating_it_looks_the_same_and_no_channel_hears_of_it(self, look, bo, cora, by_hand, audit_events):
+        team = look.proposal.team
+        make_channel(team, cora, events=["escalated"])
+        team.lead = cora
+        team.save()
+
+        if by_hand:
+            assert escalating.escalate(look.proposal_id, actor=bo, at=LATER)[1] == [cora]
+        else:
+            assert escalating.escalate_due(LATER + timedelta(hours=2)) == 1
+
+        told = audit_events(look.proposal)[-1]
+        assert (told["action"], told["payload"]["people"]) == ("proposal.escalated", [cora.actor])
+        assert cards.card(bo, look.proposal_id, at=LATER).is_escalated
+        assert not Notice.objects.exists()
 
     @pytest.mark.parametrize(("verdict", "agrees"), [("approve", True), ("reject", False), ("ask", False)])
     def test_agreement_is_told_to_both(self, client, look, ben, bo, verdict, agrees):

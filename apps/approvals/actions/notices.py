@@ -63,9 +63,12 @@ ON CONFLICT DO NOTHING RETURNING channel_id
 
 
 def write(row: Proposal, action: str) -> None:
-    """Write the messages that tell of what just happened to a proposal, in the caller's transaction. 1 query, or none."""
+    """Write the messages that tell of what just happened to a proposal, in the caller's transaction. 1 query, or none.
+
+    A planted card that waits too long looks escalated (R17), but an exercise calls nobody away from other work.
+    """
     event = notices.event_of(action, state=row.state)
-    if event is None:
+    if event is None or (event == notices.ESCALATED and row.kind != Proposal.Kind.LIVE):
         return
     with connection.cursor() as cursor:
         cursor.execute(
