@@ -8,6 +8,7 @@ from apps.accounts.access import object_or_404
 from apps.accounts.models import User
 from apps.agents.models import ActionType
 from apps.approvals.card import shown
+from apps.approvals.domain import wording
 from apps.approvals.models import Proposal, State
 from apps.connectors import client
 from apps.connectors.errors import ConnectorError
@@ -94,6 +95,7 @@ def live_compensation(row: Proposal) -> Proposal | None:  # 1 query
 
 def planned(row: Proposal) -> tuple[ActionType, dict[str, Any]]:  # 1 query
     """Return what undoes an action: the action type and its arguments. Raises NotCompensated."""
+    ensure_done_here(row)
     undoing = ActionType.objects.filter(
         agent=row.agent_version.agent_id, key=row.action_type.compensated_by or None
     ).first()
@@ -109,6 +111,13 @@ def planned(row: Proposal) -> tuple[ActionType, dict[str, Any]]:  # 1 query
     except compensation.NotPlanned as unknown:
         raise NotCompensated(f"{unknown} Nothing was proposed; put it right in the system itself.") from unknown
     return undoing, args
+
+
+def ensure_done_here(row: Proposal) -> None:
+    """Raise NotCompensated, with what to do instead, for what an agent in another process did: nothing here writes for it."""
+    undone_by = row.action_type.compensated_by
+    if undone_by and row.agent_version.agent.is_outside:
+        raise NotCompensated(wording.undone_elsewhere(undone_by, row.target))
 
 
 def changes_of(workflow: str, action_type_key: str, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from django.db import connections
 
 from apps.agents.models import ActionType
+from apps.agents.workflows import OUTSIDE
 from apps.approvals import errors
 from apps.approvals.actions import closing, execution, undoing
 from apps.approvals.actions.claims import claim
@@ -157,6 +158,38 @@ class TestUndoTooLate:
 
         told = "Started at 10:00:00. It cannot be taken back here. It can be rolled back by a compensation."
         assert (refused.value.status, refused.value.message) == (409, told)
+
+    @pytest.mark.parametrize(
+        ("state", "promised"),
+        [
+            ("executing", "Once it has succeeded it can be rolled back by a compensation."),
+            ("unknown", "Once it has succeeded it can be rolled back by a compensation."),
+            ("failed", "It cannot be taken back here."),
+        ],
+    )
+    def test_it_promises_no_more_than_its_outcome_allows(self, team, ada, ben, state, promised):
+        started = start(make_proposal(team, ada, policy={"undo_s": 0}), ben)
+        row = started.proposal_id_value
+        if state != "executing":
+            execution.record_outcome(row, state=state, execution=started, at=TEN)
+        ActionType.objects.update(compensated_by="tickets.reopen")
+
+        with pytest.raises(errors.AlreadyExecuting) as refused:
+            undoing.undo(row, actor=ben, at=TEN)
+
+        assert refused.value.message.endswith(promised)
+
+    def test_what_an_agent_elsewhere_did_is_promised_no_roll_back(self, original, ben):
+        ActionType.objects.filter(pk=original.action_type_id).update(compensated_by="tickets.reopen")
+        type(original.agent_version.agent).objects.update(workflow=OUTSIDE)
+
+        with pytest.raises(errors.AlreadyExecuting) as refused:
+            undoing.undo(original.pk, actor=ben, at=TEN)
+
+        assert refused.value.message.endswith(
+            "Its agent runs elsewhere, so it is not rolled back from here: let that agent ask for tickets.reopen,"
+            " or put it right in desk itself."
+        )
 
     def test_it_offers_nothing_that_there_is_not(self, original, ben):
         with pytest.raises(errors.AlreadyExecuting) as refused:

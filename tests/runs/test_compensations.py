@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.accounts.access import Forbidden
+from apps.agents.workflows import OUTSIDE
 from apps.approvals import errors
 from apps.approvals.actions import execution
 from apps.approvals.actions.closing import expire_unexecuted
@@ -358,6 +359,23 @@ def test_the_panel_goes_away_where_there_is_nothing_to_roll_back(client, agent, 
     answer = client.get(reverse("runs:compensation", args=[Proposal.objects.get().pk]), **HTMX)
 
     assert (answer["HX-Retarget"], answer["HX-Reswap"]) == ("closest section", "delete")
+
+
+@real
+def test_what_an_agent_elsewhere_did_is_not_proposed_and_the_page_says_what_to_do(client, done, agent, desk, ben):
+    type(agent).objects.filter(pk=agent.pk).update(workflow=OUTSIDE)
+    url = reverse("runs:compensation", args=[done.pk])
+    told = "let that agent ask for tickets.route_back, or put it right in desk itself."
+    client.force_login(ben)
+
+    page = client.get(url).content.decode()
+    desk.stop()
+    refused = client.post(url, {"reason": WHY})
+
+    assert told in page
+    assert "Propose to roll back" not in page
+    assert (refused.status_code, told in refused.content.decode()) == (409, True)
+    assert not Proposal.objects.filter(compensates=done).exists()
 
 
 @real

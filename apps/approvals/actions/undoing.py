@@ -9,7 +9,7 @@ from apps.approvals import errors
 from apps.approvals.actions import moves, outbox, tiers
 from apps.approvals.actions.moves import Step
 from apps.approvals.actions.verdicts import ensure_member, local_time
-from apps.approvals.domain import states, window
+from apps.approvals.domain import states, window, wording
 from apps.approvals.models import Decision, Proposal
 from apps.audit.clock import clock
 
@@ -76,11 +76,21 @@ def _void(row: Proposal, consents: QuerySet[Decision], actor: User, *, everythin
 
 
 def _too_late(row: Proposal, started_at: datetime | None, actor: User) -> errors.AlreadyExecuting:
-    """Say when it started, and whether something can still undo it."""
-    offer = " It can be rolled back by a compensation." if row.action_type.compensated_by else ""
-    return errors.AlreadyExecuting(
-        f"Started at {local_time(started_at, actor, seconds=True)}. It cannot be taken back here.{offer}"
-    )
+    """Say when it started, and what can still be done about it."""
+    told = f"Started at {local_time(started_at, actor, seconds=True)}. It cannot be taken back here. {_instead(row)}"
+    return errors.AlreadyExecuting(told.rstrip())
+
+
+def _instead(row: Proposal) -> str:
+    """Name the way to undo what was done or is being done, and promise no other."""
+    undone_by = row.action_type.compensated_by
+    if not undone_by or row.state in (states.FAILED, states.ROLLED_BACK):
+        return ""
+    if row.agent_version.agent.is_outside:
+        return wording.undone_elsewhere(undone_by, row.target)
+    if row.state == states.SUCCEEDED:
+        return "It can be rolled back by a compensation."
+    return "Once it has succeeded it can be rolled back by a compensation."
 
 
 def _left(row: Proposal) -> int:

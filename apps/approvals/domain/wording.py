@@ -97,6 +97,15 @@ def cost_of_delay(due: datetime | None, now: datetime) -> str:
     return f"The promise to the customer breaks in {_span(left)}."
 
 
+def undone_elsewhere(action_type: str, target: str) -> str:
+    """Say how what an agent in another process did is undone: not from here, as nothing here writes for it."""
+    system = target.partition(":")[0]
+    return (
+        f"Its agent runs elsewhere, so it is not rolled back from here: let that agent ask for {action_type},"
+        f" or put it right in {system} itself."
+    )
+
+
 def asked_of_you(attention: Attention, now: datetime, zone: tzinfo) -> str:
     """R18: what a person's last weeks ask of them on this card; nothing of whoever looks as people do."""
     if attention.is_cooling_down(now) and attention.cool_down_until is not None:

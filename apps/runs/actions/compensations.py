@@ -20,7 +20,14 @@ from apps.connectors import client
 from apps.connectors.errors import ConnectorError, NotFound
 from apps.runs.domain.limits import MAX_REASON, MIN_REASON
 from apps.runs.errors import BadReason, NotCompensated
-from apps.runs.queries_compensations import DECIDE, changes_of, live_compensation, may_propose, planned
+from apps.runs.queries_compensations import (
+    DECIDE,
+    changes_of,
+    ensure_done_here,
+    live_compensation,
+    may_propose,
+    planned,
+)
 
 SOURCE: Final = "compensation"
 EXECUTE_TASK: Final = "runs.execute"
@@ -38,6 +45,7 @@ def propose_compensation(proposal_id: int, *, reason: str, actor: User, at: date
         raise Forbidden(DECIDE, original.team_id)
     if not MIN_REASON <= len(reason.strip()) <= MAX_REASON:
         raise BadReason(f"Say why in {MIN_REASON} to {MAX_REASON:,} characters. Nothing was proposed.")
+    ensure_done_here(original)
     # Before the lock: a system that is slow to answer holds nobody up.
     found = _read(original.target)
     with transaction.atomic():
