@@ -7,11 +7,12 @@ import pytest
 from apps.approvals import errors
 from apps.approvals.actions import closing
 from apps.approvals.actions.outside import CardFacts, ask
+from apps.approvals.actions.undoing import undo
 from apps.approvals.domain.wire import ag_ui
 from apps.approvals.domain.wire.asked import BadFormat
 from apps.approvals.models import OutsideRequest, Proposal
 from apps.approvals.queries.outside import request_state
-from tests.factories.approvals import TEN
+from tests.factories.approvals import TEN, decide
 from tests.factories.outside import REFUND_ARGS, make_outside_agent, make_token
 
 pytestmark = pytest.mark.django_db
@@ -110,3 +111,62 @@ class TestWhenItIsOver:
         closing.expire_overdue(at=TEN + WINDOW)
 
         assert card_of(request).deadline == TEN + 2 * WINDOW
+
+    def test_the_second_window_ends_when_its_agent_stops_waiting(self, token):
+        request = asked(token, "2026-03-02T15:00:00Z")
+
+        closing.expire_overdue(at=TEN + WINDOW)
+        assert card_of(request).deadline == TEN + timedelta(hours=5)
+        closing.expire_overdue(at=TEN + timedelta(hours=5))
+
+        state = request_state(request, at=TEN + timedelta(hours=5))
+        assert state.status == "expired"
+        assert state.actions[0].reason.startswith("Nobody answered within 5 h.")
+
+
+class TestUndo:
+    """An undone card gives people five more minutes, but never more than its agent waits."""
+
+    @pytest.fixture
+    def policy(self):
+        return {"undo_s": 30}
+
+    def undone(self, token, ben, expires_at, *, decided, taken_back):
+        row = decide(card_of(asked(token, expires_at)), ben, at=decided).proposal
+        return undo(row.pk, actor=ben, at=taken_back)
+
+    @pytest.mark.parametrize(
+        ("expires_at", "deadline"),
+        [
+            ("2026-03-02T10:20:00Z", timedelta(minutes=20)),
+            ("2026-03-02T10:22:00+00:00", timedelta(minutes=22)),
+            ("2026-03-02T10:26:00Z", timedelta(minutes=26)),
+            (None, WINDOW),
+        ],
+    )
+    def test_it_never_lengthens_what_its_agent_waits(self, token, ben, expires_at, deadline):
+        late = TEN + timedelta(minutes=19, seconds=50)
+
+        row = self.undone(token, ben, expires_at, decided=late, taken_back=late + timedelta(seconds=5))
+
+        assert (row.state, row.deadline) == ("pending", TEN + deadline)
+
+    @pytest.mark.parametrize(
+        ("expires_at", "deadline"),
+        [("2026-03-02T14:01:00Z", timedelta(minutes=1)), ("2026-03-02T14:30:00Z", timedelta(minutes=4, seconds=55))],
+    )
+    def test_at_the_end_of_the_window_it_gives_what_its_agent_still_waits(self, token, ben, expires_at, deadline):
+        late = TEN + WINDOW - timedelta(seconds=10)
+
+        row = self.undone(token, ben, expires_at, decided=late, taken_back=late + timedelta(seconds=5))
+
+        assert row.deadline == TEN + WINDOW + deadline
+
+    def test_where_its_agent_has_stopped_waiting_it_expires_and_runs_never(self, token, ben):
+        late = TEN + timedelta(minutes=19, seconds=50)
+        row = self.undone(token, ben, "2026-03-02T10:20:00Z", decided=late, taken_back=late + timedelta(seconds=20))
+
+        closing.expire_overdue(at=late + timedelta(seconds=21))
+
+        row.refresh_from_db()
+        assert (row.state, row.consumed_at) == ("expired", None)

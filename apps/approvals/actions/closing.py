@@ -1,7 +1,7 @@
 """The ends of a proposal that no reviewer gave: nobody answered, it was withdrawn, its time to run passed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
@@ -13,6 +13,7 @@ from apps.approvals.actions.moves import Step
 from apps.approvals.domain import answer, outside, states, window, wording
 from apps.approvals.domain.digest import MovedField
 from apps.approvals.models import ApprovalPolicy, Decision, Proposal
+from apps.approvals.queries.outside import awaited_until
 from apps.audit.clock import clock
 
 # One tick of the sweep closes at most so many, so that it never holds a worker for long.
@@ -162,7 +163,7 @@ def _is_shortened(row: Proposal) -> bool:
 
 def _extend(row: Proposal, now: datetime) -> bool:
     """Give the window once more, counted from the old deadline; False if even that is over."""
-    row.deadline = (row.deadline or now) + timedelta(seconds=_window_s(row))
+    row.deadline = window.extended(row.deadline or now, window_s=_window_s(row), answer_by=awaited_until(row))
     row.extended_at = now
     row.save(update_fields=["deadline", "extended_at"])
     moves.tell(row, "proposal.extended", actor="timer", payload={"deadline": row.deadline})
@@ -176,10 +177,7 @@ def _extend(row: Proposal, now: datetime) -> bool:
 
 def _expire(row: Proposal, now: datetime) -> None:
     step = Step("T10", "timer")
-    waited_s = _window_s(row) * (2 if row.extended_at else 1)
-    if _is_shortened(row) and row.deadline is not None:
-        waited_s = round((row.deadline - row.created_at).total_seconds())
-    told = wording.nobody_answered(waited_s, str(row.policy))
+    told = wording.nobody_answered(_waited_s(row), str(row.policy))
     moves.move(row, step, closed_at=now)
     _close(row, Decision.Verdict.EXPIRE, actor="timer", reason=told, now=now, final=True)
     outbox.replace(row, answer.refuse(told), at=now)
@@ -203,6 +201,14 @@ def _close(row: Proposal, verdict: str, *, actor: str, reason: str, now: datetim
         decided_at=now,
         final=final,
     )
+
+
+def _waited_s(row: Proposal) -> int:
+    """Return how long people had: what the policy gives, or what an agent elsewhere waited if that was less."""
+    given = _window_s(row) * (2 if row.extended_at else 1)
+    if row.deadline is None or not outside.is_outside(row.thread_id):
+        return given
+    return min(given, round((row.deadline - row.created_at).total_seconds()))
 
 
 def _window_s(row: Proposal) -> int:

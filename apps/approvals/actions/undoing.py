@@ -11,6 +11,7 @@ from apps.approvals.actions.moves import Step
 from apps.approvals.actions.verdicts import ensure_member, local_time
 from apps.approvals.domain import states, window, wording
 from apps.approvals.models import Decision, Proposal
+from apps.approvals.queries.outside import awaited_until
 from apps.audit.clock import clock
 
 _CONSENT = ("approve", "edit")
@@ -21,7 +22,7 @@ def undo(proposal_id: int, *, actor: User, at: datetime | None = None) -> Propos
     """Take an approval back (T14) as long as the thread has not heard it, by one of its approvers or by an operator.
 
     An approver's own approval and the final one become void, an operator's undo voids all of them. An undone edit
-    gives the agent's own arguments back. The card waits again, for 5 more minutes at least.
+    gives the agent's own arguments back. The card waits again, for 5 more minutes at least if its agent waits so long.
     Raises AlreadyExecuting after the hand-over, NotQueued if there is nothing to undo.
     """
     row = moves.lock(proposal_id)
@@ -41,7 +42,7 @@ def undo(proposal_id: int, *, actor: User, at: datetime | None = None) -> Propos
     if not outbox.cancel_new(row):
         raise _too_late(row, _handed_at(row), actor)
     voided = _void(row, consents, actor, everything=is_operator, now=now)
-    row.deadline = window.deadline_after_undo(row.deadline, now)
+    row.deadline = window.deadline_after_undo(row.deadline, now, answer_by=awaited_until(row))
     step = Step("T14", "person")
     moves.move(
         row,

@@ -32,6 +32,12 @@ def deadline(created_at: datetime, *, window_s: int, answer_by: datetime | None 
     return full if answer_by is None else min(full, max(answer_by, created_at + SHORTEST))
 
 
+def extended(deadline_at: datetime, *, window_s: int, answer_by: datetime | None = None) -> datetime:
+    """Return the end of a second window; an agent that waits until `answer_by` shortens that one too."""
+    full = deadline_at + timedelta(seconds=window_s)
+    return full if answer_by is None else min(full, max(answer_by, deadline_at))
+
+
 def is_over(deadline_at: datetime | None, now: datetime) -> bool:
     """Say whether the time is up. One millisecond before the deadline counts; at the deadline does not."""
     return deadline_at is not None and now >= deadline_at
@@ -47,8 +53,9 @@ def claim_until(now: datetime, deadline_at: datetime) -> datetime:
     return min(now + CLAIM_FOR, deadline_at)
 
 
-def deadline_after_undo(deadline_at: datetime | None, now: datetime) -> datetime:
-    floor = now + AFTER_UNDO
+def deadline_after_undo(deadline_at: datetime | None, now: datetime, *, answer_by: datetime | None = None) -> datetime:
+    """Return until when people may decide again. It ends no sooner than before, and lengthens no agent's patience."""
+    floor = now + AFTER_UNDO if answer_by is None else min(now + AFTER_UNDO, answer_by)
     return floor if deadline_at is None else max(deadline_at, floor)
 
 

@@ -102,15 +102,34 @@ def to_json(asked: Asked) -> dict[str, Any]:
     return {
         "shape": dict(asked.shape),
         "actions": [
-            {"name": each.name, "allowed": sorted(each.allowed), "shape": dict(each.shape)} for each in asked.actions
+            {
+                "name": each.name,
+                "allowed": sorted(each.allowed),
+                "shape": dict(each.shape),
+                **({"answer_by": each.answer_by.isoformat()} if each.answer_by else {}),
+            }
+            for each in asked.actions
         ],
     }
+
+
+def answer_by(kept: Mapping[str, Any], position: int) -> datetime | None:
+    """Return until when an agent waits for one action of a message that was kept, or None where it did not say."""
+    said_so = kept["actions"][position].get("answer_by")
+    return None if said_so is None else datetime.fromisoformat(said_so)
 
 
 def from_json(form: str, kept: Mapping[str, Any], args: Sequence[Mapping[str, Any]]) -> Asked:
     """Return the message again, with the arguments of its actions by position."""
     actions = tuple(
-        AskedAction(position, each["name"], given, allowed=frozenset(each["allowed"]), shape=each["shape"])
+        AskedAction(
+            position,
+            each["name"],
+            given,
+            allowed=frozenset(each["allowed"]),
+            shape=each["shape"],
+            answer_by=answer_by(kept, position),
+        )
         for position, (each, given) in enumerate(zip(kept["actions"], args, strict=True))
     )
     return Asked(form, actions, kept["shape"])
