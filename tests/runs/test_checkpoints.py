@@ -71,6 +71,33 @@ def test_a_lock_held_over_the_direct_way_counts_for_everybody(direct):
     assert not free
 
 
+def test_connections_that_the_database_closed_are_replaced(options):
+    store = checkpoints._opened()
+    with checkpoints.thread_lock("a-thread") as is_ours, another_session(autocommit=True) as other:
+        assert is_ours
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pastpilot checkpoints'"
+        )
+    # It looked at them a moment ago; after a restart nobody comes so soon.
+    checkpoints._looked_at.clear()
+
+    assert told_by(store.pool, "application_name") == "pastpilot checkpoints"
+    with checkpoints.thread_lock("a-thread") as is_free:
+        assert is_free
+
+
+def test_a_connection_commits_each_statement_and_belongs_to_one_process(options):
+    store = checkpoints._opened()
+
+    with store.pool.connection() as conn:
+        assert conn.autocommit
+    assert checkpoints.saver() is store.saver
+    store.pid -= 1
+    assert checkpoints.saver() is not store.saver
+    store.pool.close()
+
+
 def test_migrations_go_around_the_pooler(direct):
     assert checkpoints.migrate() >= 0
 

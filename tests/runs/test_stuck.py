@@ -15,7 +15,7 @@ from apps.runs.errors import NotRepaired
 from apps.runs.models import Run
 from tests.factories.accounts import make_member
 from tests.factories.runs import make_run
-from tests.runs.conftest import HAND_OVER, READ, ROUTE, decided, fault, told_of
+from tests.runs.conftest import HAND_OVER, READ, ROUTE, decided, fault, forget_checkpoints_after, told_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -278,6 +278,41 @@ def test_an_operator_repairs_a_bricked_thread_from_the_list_and_its_answer_follo
     run.refresh_from_db()
     assert run.state == Run.State.DONE
     assert len(desk.journal()) == 1
+
+
+@pytest.fixture
+def stalled(asked):
+    """A waiting run whose thread has its tool's results last, asks nothing and has nothing to do next."""
+    hands, run = asked
+    Proposal.objects.all().delete()
+    forget_checkpoints_after(run, step=1)
+    thread = threads._Thread(threads._run(pk=run.pk), hands.doors["graph_for"], "test:1")
+    state = thread.graph.get_state(thread.config)
+    assert (state.values["messages"][-1].type, state.interrupts, state.next) == ("tool", (), ())
+    return hands, run
+
+
+def test_a_stalled_thread_goes_on_by_the_sweep(stalled):
+    hands, run = stalled
+
+    hands.project(run)
+
+    assert (run.state, Proposal.objects.get().state) == ("waiting", "pending")
+
+
+def test_an_operator_repairs_a_stalled_thread_from_the_list_and_it_asks_again(client, stalled, ben, cora, desk, broker):
+    hands, run = stalled
+    Run.objects.filter(pk=run.pk).update(last_error="It stalled.")
+
+    page = ask_repair(client, run, cora).content.decode()
+    threads.repair_asked(run.pk, **hands.doors)
+
+    run.refresh_from_db()
+    assert "A worker is asked to repair it" in page
+    assert (run.state, run.repair_asked_at, Proposal.objects.get().state) == ("waiting", None, "pending")
+    hands.resume(decided(run, ben))
+    run.refresh_from_db()
+    assert (run.state, len(desk.journal())) == (Run.State.DONE, 1)
 
 
 def test_a_repair_that_was_asked_for_twice_is_done_once(client, bricked, cora, broker):
