@@ -8,12 +8,16 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import Role
+from apps.approvals.actions import execution
 from apps.approvals.actions.drills import plant_drill
+from apps.approvals.actions.outside import CardFacts, ask
 from apps.approvals.models import Decision, Proposal
+from apps.approvals.queries.outside import request_state
 from apps.audit.clock import clock
 from apps.audit.models import AuditEvent
 from tests.factories.approvals import ROUTE_ARGS, decide, make_proposal
 from tests.factories.attention import make_case, make_refund_agent
+from tests.factories.outside import REFUND_ARGS, make_outside_agent, make_token
 
 DECIDE_KEYS = {"id", "state", "version", "digest", "execute_after", "replayed", "reveal"}
 
@@ -144,6 +148,58 @@ def test_only_exact_json_is_read(as_ben, card, body, status, code):
     response = post(as_ben, card, body)
 
     assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ({"verdict": "respond", "reason": "Done by hand."}, "/verdict"),
+        ([{"type": "accept", "args": None}], ""),
+        ({"verdict": "edit", "args": {"order_id": "A1", "amount": "lots"}}, "/amount"),
+        ({"verdict": "edit", "args": {**REFUND_ARGS, "amount": 25.0}, "name": "delete_order"}, "/name"),
+        ({"verdict": "edit", "args": {"evil": 1}}, "/evil"),
+    ],
+    ids=["disallowed type", "legacy list", "lots as amount", "another tool's name", "undeclared argument"],
+)
+@pytest.mark.parametrize("form", ["langchain.call", "langchain.batch"])
+def test_a_wrong_answer_bricks_no_thread_and_a_right_one_then_works(as_ben, team, ada, form, wrong, pointer):
+    call = {"name": "refund", "args": REFUND_ARGS, "description": "Refund"}
+    allowed = {"action_name": "refund", "allowed_decisions": ["approve", "edit", "reject"]}
+    payload = {
+        "langchain.call": {"id": "0" * 32, "value": {"type": "tool_approval", "tool_call_id": "c1", **call}},
+        "langchain.batch": {"action_requests": [call], "review_configs": [allowed]},
+    }[form]
+    token, _ = make_token(make_outside_agent(team, ada, kind={"allow_respond": False}))
+    request = ask(form=form, payload=payload, facts=CardFacts(), token=token)
+    row = Proposal.objects.get()
+
+    refused = post(as_ben, row, json.dumps(wrong) if isinstance(wrong, list) else {**verdict_on(row), **wrong})
+
+    assert (refused.status_code, refused.json().get("pointer")) == (422, pointer)
+    assert Proposal.objects.get().state == "pending"
+    assert request_state(request, at=clock()).answer is None
+    assert post(as_ben, row, verdict_on(row)).json()["state"] == "queued"
+    answer = {
+        "langchain.call": {"0" * 32: {"type": "approve"}},
+        "langchain.batch": {"decisions": [{"type": "approve"}]},
+    }
+    assert request_state(request, at=clock()).answer == answer[form]
+
+
+def test_what_has_run_is_not_rejected_any_more_and_an_unknown_id_is_unknown(as_ben, team, ada, ben):
+    row = decide(make_proposal(team, ada, at=clock(), policy={"undo_s": 0}), ben, at=None).proposal
+    facts = {"args": row.args, "fingerprint": row.agent_version.fingerprint, "state_now": {"status": "open"}}
+    started = execution.consume(row.pk, worker="w", **facts)
+    execution.record_outcome(row.pk, state="succeeded", execution=started)
+    row.refresh_from_db()
+
+    refused = post(as_ben, row, verdict_on(row, "reject", reason="Too late."))
+    row.pk += 1000
+    unknown = post(as_ben, row, verdict_on(row))
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "already_decided")
+    assert unknown.status_code == 404
+    assert Proposal.objects.get().state == "succeeded"
 
 
 class TestWhoGetsIn:

@@ -348,6 +348,9 @@ class TestEdit:
 
         assert problems_of({"amount": "25"}, schema=loose, current={"amount": 25}) == [("bad_args", "/amount")]
 
+    def test_an_undeclared_field_is_named_before_what_is_missing(self):
+        assert problems_of({"evil": 1})[0] == ("bad_args", "/evil")
+
     def test_it_points_into_nested_objects(self):
         nested = {
             "type": "object",
