@@ -1,10 +1,12 @@
 """Real connections at a barrier: of several deciders one wins, of many executors one runs."""
 
+import multiprocessing
+import os
 import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from apps.accounts.models import Role
 from apps.approvals import errors
@@ -73,6 +75,46 @@ def test_of_fifty_executors_exactly_one_runs(team, ada, ben, agent):
     refused = [each for each in told if isinstance(each, NotConsumable)]
     assert (len(refused), {each.code for each in refused}) == (49, {"already_executed"})
     assert ActionExecution.objects.count() == 1
+    assert Proposal.objects.get(pk=row.pk).state == "executing"
+
+
+def in_processes(number, job):
+    """Run a job in so many processes with connections of their own, all leaving the barrier together; return what it told."""
+    fork = multiprocessing.get_context("fork")
+    barrier, told = fork.Barrier(number), fork.Queue()
+
+    def work():
+        connection.ensure_connection()
+        barrier.wait(timeout=60)
+        told.put(job())
+        connection.close()
+
+    # A connection that two processes share would end with the first of them.
+    connections.close_all()
+    processes = [fork.Process(target=work) for _ in range(number)]
+    for process in processes:
+        process.start()
+    answers = [told.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    return answers
+
+
+@pytest.mark.processes
+def test_of_fifty_executors_in_processes_of_their_own_exactly_one_runs(team, ada, ben, agent):
+    row = decide(waiting(team, ada, agent), ben, at=None).proposal
+    job = {"args": row.args, "fingerprint": row.agent_version.fingerprint, "state_now": SEEN}
+
+    def execute():
+        try:
+            return consume(row.pk, worker=f"process:{os.getpid()}", **job).worker
+        except Exception as refused:  # noqa: BLE001  # the error is the result
+            return getattr(refused, "code", repr(refused))
+
+    told = in_processes(50, execute)
+
+    [ran] = ActionExecution.objects.all()
+    assert sorted(told) == ["already_executed"] * 49 + [ran.worker]
     assert Proposal.objects.get(pk=row.pk).state == "executing"
 
 
