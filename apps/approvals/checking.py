@@ -119,10 +119,9 @@ def _ledger(**facts: Any) -> Exists:
     return Exists(ActionExecution.objects.filter(proposal_id_value=OuterRef("pk"), **facts))
 
 
-def _decision(*verdicts: str) -> Exists:
-    return Exists(
-        Decision.objects.filter(proposal=OuterRef("pk"), final=True, voided_at__isnull=True, verdict__in=verdicts)
-    )
+def _decision(*verdicts: str, **facts: str) -> Exists:
+    final = Decision.objects.filter(proposal=OuterRef("pk"), final=True, voided_at__isnull=True)
+    return Exists(final.filter(verdict__in=verdicts, **facts))
 
 
 DECIDED: Final = "proposal.decided"
@@ -143,7 +142,8 @@ _LEDGER_STATE: Final = {
 _DECIDED_AS: Final = {
     states.REJECTED: ("reject",),
     states.ANSWERED: ("respond", "ask"),
-    **dict.fromkeys((states.QUEUED, *_RAN), ("approve", "edit")),
+    # Consent is passed through at once, but for what never runs: there it is the end.
+    **dict.fromkeys((*sorted(states.CONSENTED), states.QUEUED, *_RAN), ("approve", "edit")),
 }
 _RULES: Final = (
     ("it ran, but the ledger does not know it", Q(~_ledger(), state__in=_RAN)),
@@ -156,6 +156,14 @@ _RULES: Final = (
     *(
         (f"it is {state} without such a decision", Q(~_decision(*said), state=state))
         for state, said in _DECIDED_AS.items()
+    ),
+    (
+        "it went on with fewer approvals than it needs",
+        Q(
+            _decision("approve", "edit", by_kind=Decision.By.PERSON),
+            state__in=[*states.CONSENTED, states.QUEUED, *_RAN],
+            approvals_given__lt=F("approvals_needed"),
+        ),
     ),
     (
         "it is open and has a final decision",

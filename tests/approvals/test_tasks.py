@@ -137,6 +137,55 @@ class TestCheck:
         assert failed.value.returncode == 1
         assert says in err.getvalue()
 
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"digest": "sha256:" + "0" * 64}, "the ledger holds another digest"),
+            ({"state": "started", "proposal_id_value": None}, "it ran, but the ledger does not know it"),
+        ],
+    )
+    def test_it_finds_a_ledger_that_names_something_else(self, team, ada, ben, change, says):
+        row = _running(team, ada, ben)
+        ActionExecution.objects.update(**change)
+
+        assert (row.pk, says) in {(each.proposal_id, each.what) for each in checking.mismatches()}
+
+    def test_it_finds_a_ledger_that_ran_what_did_not_run(self, team, ada, ben):
+        row = _running(team, ada, ben)
+        with pgtrigger.ignore("approvals.Proposal:only_known_moves"):
+            Proposal.objects.filter(pk=row.pk).update(state="queued")
+
+        assert (row.pk, "the ledger says that it ran, and it does not") in {
+            (each.proposal_id, each.what) for each in checking.mismatches()
+        }
+
+    def test_it_finds_an_answer_to_a_thread_whose_card_is_open(self, team, ada, ben):
+        row = decide(make_proposal(team, ada), ben).proposal
+        undoing.undo(row.pk, actor=ben, at=TEN)
+        ResumeOutbox.objects.update(state="handed")
+
+        assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [
+            (row.pk, "it is open, and its thread has an answer")
+        ]
+
+    @pytest.mark.parametrize("state", ["approved", "edited", "auto"])
+    def test_it_finds_consent_that_nobody_gave(self, team, ada, state):
+        row = make_proposal(team, ada)
+        with pgtrigger.ignore("approvals.Proposal:only_known_moves"):
+            Proposal.objects.filter(pk=row.pk).update(state=state)
+
+        assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [
+            (row.pk, f"it is {state} without such a decision")
+        ]
+
+    def test_it_finds_an_action_that_went_on_with_one_approval_of_two(self, team, ada, ben):
+        row = decide(make_proposal(team, ada), ben).proposal
+        Proposal.objects.filter(pk=row.pk).update(approvals_needed=2)
+
+        assert [(each.proposal_id, each.what) for each in checking.mismatches()] == [
+            (row.pk, "it went on with fewer approvals than it needs")
+        ]
+
     @pytest.mark.parametrize("state", ["done", "failed", "unknown"])
     def test_it_finds_a_ledger_that_says_otherwise(self, team, ada, ben, state):
         row = _running(team, ada, ben)
