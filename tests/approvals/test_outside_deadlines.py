@@ -105,6 +105,13 @@ class TestWhenItIsOver:
         assert state.status == "expired"
         assert state.actions[0].reason.startswith("Nobody answered within 20 min.")
 
+    def test_it_is_not_extended_where_its_agent_waits_exactly_as_long_as_the_window(self, token, audit_events):
+        request = asked(token, "2026-03-02T14:00:00Z")
+
+        closing.expire_overdue(at=TEN + WINDOW)
+
+        assert [each["action"] for each in audit_events(card_of(request))][1:] == ["proposal.expired"]
+
     def test_one_that_waits_longer_than_the_window_is_extended_as_ever(self, token):
         request = asked(token, "2026-03-02T23:00:00Z")
 

@@ -152,7 +152,10 @@ def _lapse_one(proposal_id: int, *, at: datetime | None) -> bool:
 
 def _may_extend(row: Proposal) -> bool:
     wants = row.policy is not None and row.policy.on_expiry == ApprovalPolicy.OnExpiry.EXTEND_ONCE
-    return wants and row.extended_at is None and not _is_shortened(row)
+    if not wants or row.extended_at is not None or row.deadline is None or _is_shortened(row):
+        return False
+    until = awaited_until(row)
+    return until is None or until > row.deadline
 
 
 def _is_shortened(row: Proposal) -> bool:
