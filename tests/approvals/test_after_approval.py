@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from apps.agents.models import ActionType, AgentVersion
-from apps.approvals.actions import execution
-from apps.approvals.errors import NotConsumable
-from apps.approvals.models import Proposal
+from apps.approvals.actions import execution, outbox, undoing
+from apps.approvals.errors import NotConsumable, Refused
+from apps.approvals.models import Proposal, ResumeOutbox
 from apps.audit.domain.hashing import digest_of
 from apps.connectors.models import ActionExecution
 from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_policy, make_proposal
@@ -85,6 +85,33 @@ def test_too_late_or_moved_or_not_what_was_approved_sends_nothing(approved, give
 
     assert (refused.value.code, Proposal.objects.get(pk=approved.pk).state) == (state, state)
     assert not ActionExecution.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("handed", "undone", "state", "runs"),
+    [(None, 14.9, "pending", 0), (None, 20, "pending", 0), (15.3, 20, "executing", 1)],
+)
+def test_an_undo_counts_until_the_thread_has_heard(team, ada, ben, handed, undone, state, runs):
+    row = decide(make_proposal(team, ada, policy={"undo_s": 15}), ben).proposal
+    assert (row.execute_after, row.valid_until) == (
+        TEN + timedelta(seconds=15),
+        TEN + timedelta(minutes=15, seconds=15),
+    )
+    if handed is not None:
+        outbox.mark_handed(ResumeOutbox.objects.get().pk, at=TEN + timedelta(seconds=handed))
+
+    told = []
+    for attempt in (
+        lambda: undoing.undo(row.pk, actor=ben, at=TEN + timedelta(seconds=undone)),
+        lambda: executed(row, at=TEN + timedelta(seconds=21)),
+    ):
+        try:
+            attempt()
+        except Refused as refusal:
+            told.append(refusal.code)
+
+    assert told == (["already_executing"] if runs else ["not_queued"])
+    assert (Proposal.objects.get().state, ActionExecution.objects.count()) == (state, runs)
 
 
 def test_unaltered_it_runs_once(approved):

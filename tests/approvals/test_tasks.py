@@ -18,7 +18,17 @@ from apps.audit.clock import clock
 from apps.connectors.models import ActionExecution
 from tests.factories.approvals import ROUTE_ARGS, TEN, decide, make_agent, make_proposal
 
-SWEEPS = ["approvals.sweep_expiry", "approvals.sweep_outbox", "approvals.sweep_claims", "approvals.sweep_executions"]
+# How often each comes, in seconds (§5.5). Vigilance is rolled once a day: the hourly beat skips whom it has measured.
+SWEEPS = {
+    "approvals.sweep_expiry": 15,
+    "approvals.sweep_outbox": 15,
+    "approvals.sweep_claims": 30,
+    "approvals.sweep_executions": 60,
+    "runs.sweep_threads": 300,
+    "approvals.plant_drills": 600,
+    "runs.prune_checkpoints": 3600,
+    "approvals.roll_vigilance": 3600,
+}
 
 
 @pytest.fixture
@@ -29,9 +39,14 @@ def sent(monkeypatch):
     return messages
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-def test_every_sweep_is_in_the_periodic_table_and_registered(name):
-    assert name in {entry["task"] for entry in current_app.conf.beat_schedule.values()}
+@pytest.mark.parametrize(("name", "every"), SWEEPS.items())
+def test_every_sweep_is_in_the_periodic_table_as_often_as_it_must_come(name, every):
+    assert [each["schedule"] for each in current_app.conf.beat_schedule.values() if each["task"] == name] == [every]
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name.startswith("approvals.")])
+def test_every_sweep_is_registered(name):
+    # Those of runs are known to the processes that import LangChain.
     assert name in current_app.tasks
 
 

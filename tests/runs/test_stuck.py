@@ -9,6 +9,7 @@ from django.urls import reverse
 from apps.approvals.actions import outbox
 from apps.approvals.models import Proposal, ResumeOutbox
 from apps.audit.clock import clock
+from apps.connectors.models import ActionExecution
 from apps.runs import checkpoints, queries, tasks, threads
 from apps.runs.actions import repairs
 from apps.runs.errors import NotRepaired
@@ -313,6 +314,23 @@ def test_an_operator_repairs_a_stalled_thread_from_the_list_and_it_asks_again(cl
     hands.resume(decided(run, ben))
     run.refresh_from_db()
     assert (run.state, len(desk.journal())) == (Run.State.DONE, 1)
+
+
+def test_a_thread_whose_checkpoints_were_lost_after_the_write_asks_again_and_writes_nothing_twice(asked, ben, desk):
+    hands, run = asked
+    answer = outbox.mark_handed(decided(run, ben).pk)
+    thread = threads._Thread(threads._run(pk=run.pk), hands.doors["graph_for"], "dead:1")
+    thread.invoke(threads.Command(resume={answer.interrupt_id: answer.answer}))
+    checkpoints.saver().delete_thread(run.thread_id)
+
+    for _ in range(2):
+        # It asks again under a new id first; then the same answer follows.
+        hands.resume(answer)
+
+    run.refresh_from_db()
+    ledger = ActionExecution.objects.get()
+    assert (run.state, answer.state, Proposal.objects.get().state) == ("done", "delivered", "succeeded")
+    assert (ledger.state, ledger.suppressed, len(desk.journal())) == ("done", 1, 1)
 
 
 def test_a_repair_that_was_asked_for_twice_is_done_once(client, bricked, cora, broker):
