@@ -155,6 +155,8 @@ def test_decided_by_another_it_is_written_once_and_the_first_is_rolled_back(done
     undo_s(agent, 0)
     made = propose_compensation(done.pk, reason=WHY, actor=ben)
     approve(made, kim)
+    done.refresh_from_db()
+    assert (made.state, done.state) == ("pending", "succeeded")
 
     execute(made)
     execute(made)
