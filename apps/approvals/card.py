@@ -164,6 +164,7 @@ class Card:
     may_decide: bool
     approved_by_me: bool
     may_ever_decide: bool
+    may_withdraw: bool
     deciding_for: str
     snoozed_until: datetime | None
     is_escalated: bool
@@ -287,6 +288,7 @@ def assemble(
         may_decide=not why_not,
         approved_by_me=row.is_open and any(each.actor_id == reader.pk for each in live),
         may_ever_decide=standing.decides,
+        may_withdraw=(row.is_open or row.state == states.QUEUED) and reader.has_perm("approvals.withdraw", row.team_id),
         deciding_for=str(lender or ""),
         snoozed_until=snoozed_until,
         is_escalated=row.tier > 0,

@@ -58,6 +58,7 @@ urlpatterns = [
     path("<int:pk>/release/", cards.release, name="release"),
     path("<int:pk>/snooze/", attention.snooze, name="snooze"),
     path("<int:pk>/unsnooze/", attention.unsnooze, name="unsnooze"),
+    path("<int:pk>/withdraw/", attention.withdraw, name="withdraw"),
     path("<int:pk>/escalate/", attention.escalate, name="escalate"),
     path("<int:pk>/hand-over/", attention.hand_over, name="hand-over-card"),
     path("<int:pk>/decide/", cards.decide, name="decide"),

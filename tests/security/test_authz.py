@@ -59,6 +59,10 @@ BESIDE = {
         "a run's state and outcome, for whoever follows the work; its trace is `traces.read`",
     ),
     "work.import": ({"operator", "agent_owner"}, "who brings an agent its cases"),
+    "approvals.withdraw": (
+        {"operator", "admin"},
+        "T11: who stops things takes a card back in its agent's place; it is no verdict, so no reviewer's right",
+    ),
     "channels.view": (
         {"reviewer", "operator", "auditor", "admin"},
         "whoever decides must know whether messages arrive; addresses and secrets are shown to nobody",

@@ -11,6 +11,7 @@ RIGHTS: dict[str, frozenset[str]] = {
     "approvals.view": frozenset({REVIEWER, OPERATOR, AGENT_OWNER, AUDITOR}),
     "approvals.decide": frozenset({REVIEWER}),
     "approvals.undo": frozenset({REVIEWER}),
+    "approvals.withdraw": frozenset({OPERATOR, ADMIN}),
     "channels.view": frozenset({REVIEWER, OPERATOR, AUDITOR, ADMIN}),
     "channels.change": frozenset({OPERATOR, ADMIN}),
     "vigilance.view": frozenset({AUDITOR, ADMIN}),

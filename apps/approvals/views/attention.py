@@ -10,11 +10,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.types import AuthenticatedRequest
-from apps.approvals.actions import delegating, escalating, snoozing
+from apps.approvals.actions import delegating, escalating, snoozing, withdrawing
 from apps.approvals.errors import Refused
 from apps.approvals.forms import HandOverForm, SnoozeForm
 from apps.approvals.queries import cards, reviewers
-from apps.approvals.views.pages import Notice, detail
+from apps.approvals.views.pages import Notice, detail, refused
 from apps.audit.clock import clock
 
 
@@ -57,6 +57,18 @@ def escalate(request: AuthenticatedRequest, pk: int) -> HttpResponse:
     names = " and ".join(str(each) for each in people)
     told = f"Escalated to {names}." if people else "Escalated, but this team has nobody on call and no lead."
     return detail(request, pk, notice=Notice("ok" if people else "warn", f"{told} It waits on."), with_queue=True)
+
+
+@require_POST
+@login_required
+def withdraw(request: AuthenticatedRequest, pk: int) -> HttpResponse:
+    """Take a card back in place of its agent."""
+    cards.ensure_in_sight(request.user, pk)
+    try:
+        withdrawing.withdraw_by_hand(pk, reason=request.POST.get("reason", ""), actor=request.user)
+    except Refused as refusal:
+        return refused(request, pk, refusal, "withdraw")
+    return detail(request, pk, notice=Notice("idle", "Withdrawn. Nothing was executed."), with_queue=True)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
