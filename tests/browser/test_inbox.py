@@ -4,12 +4,14 @@ import re
 from functools import partial
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
 from playwright.sync_api import expect
 
 from apps.accounts.models import Role
 from apps.approvals.models import Decision, Proposal, State
+from apps.approvals.views.targets import REPROPOSED
 from apps.audit.clock import clock
-from tests.factories.accounts import make_member
+from tests.factories.accounts import PASSWORD, make_member
 from tests.factories.approvals import decide, make_agent, make_proposal
 from tests.plugins_browser import PATIENCE, faults_of
 
@@ -410,3 +412,59 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(open_page, cards, dear, 
 
     assert faults == []
     assert Proposal.objects.filter(state=State.QUEUED).count() == 0
+
+
+def test_a_target_that_moved_takes_the_approval_away_and_n_asks_anew(open_page, cards, board):
+    board.change(cards[0].target, status="closed")
+    page = open_page(f"/inbox/{cards[0].pk}/")
+    expect(page.locator("#detail [data-key=n]")).to_be_visible()
+    assert page.locator("#detail [data-key=a]").count() == 0
+
+    page.keyboard.press("n")
+
+    expect(page.locator("#detail [role=alert]")).to_contain_text(REPROPOSED)
+    cards[0].refresh_from_db()
+    assert cards[0].state == State.STALE
+    assert page.reports == []
+
+
+def test_an_old_sign_in_leads_to_the_door_and_back_to_the_card(open_page, dear, settings):
+    page = open_page(f"/inbox/{dear.pk}/")
+    [cookie] = [each for each in page.context.cookies() if each["name"] == settings.SESSION_COOKIE_NAME]
+    session = SessionStore(session_key=cookie["value"])
+    records = session["account_authentication_methods"]
+    session["account_authentication_methods"] = [{**each, "at": each["at"] - 3600} for each in records]
+    session.save()
+
+    page.keyboard.press("a")
+    page.locator("#approve-confirm").fill("T-9")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/reauthenticate/**")
+    page.locator("#id_password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(f"**/inbox/{dear.pk}/")
+    expect(page.locator("#approve [role=alert]")).to_contain_text("You signed in again. Nothing was decided yet")
+    assert not Decision.objects.exists()
+
+
+def test_the_other_keys_of_a_card(browse, team, ada, ben, cora):
+    card = make_proposal(team, ada, at=clock(), kind={"allow_respond": True}, run_id=41)
+    page = browse(ben, f"/inbox/{card.pk}/")
+
+    page.keyboard.press("v")
+    expect(page.locator("#detail details[open]", has_text="Nearest precedent")).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.locator("#respond-reason")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#respond")).not_to_be_visible()
+    page.keyboard.press("c")
+    expect(page.get_by_role("button", name="Give back")).to_be_visible()
+    page.keyboard.press("c")
+    expect(page.locator("#detail [role=alert]")).to_contain_text("Given back.")
+    page.keyboard.press("t")
+    page.wait_for_url("**/runs/41/**")
+    operator = browse(cora)
+    operator.keyboard.press("g")
+    operator.keyboard.press("o")
+    operator.wait_for_url("**/inbox/reconcile/")
